@@ -1,0 +1,349 @@
+"""The commands behind the Makefile; on Windows, call them directly: `python .ci/workbook.py run`.
+
+run        execute every notebook in a fresh kernel and build the pages; changes no tracked file
+test       unit tests, then every notebook; --fallback: the same with no data and no network
+notebooks  refresh the committed outputs and records; on the real data only
+pages      build the pages from the committed outputs, without running anything
+lint       ruff, and the rules every notebook keeps
+colab      stamp the repository's address into set-up cells, badges and the README
+bench      seconds an epoch beside PyTorch and scikit-learn, and peak memory
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+import notebook_rules
+from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from notebook_rules import BADGE, ROOT, Page, project_files, repository_address
+
+NOTEBOOKS = ROOT / "notebooks"
+REPORTS = ROOT / "reports"
+LOCAL = REPORTS / "local"  # ignored by git: what a run here leaves
+SETUP_PATH = ROOT / ".ci" / "setup_cell.py"
+CELL_SECONDS = 1200  # generous: a shared CI machine is several times slower than a laptop
+
+
+def notebook_paths(names: list[str] | None = None) -> list[Path]:
+    """The notebooks in reading order; with names, those whose file name begins with one of them."""
+    paths = sorted(NOTEBOOKS.glob("*.ipynb"))
+    for name in names or []:
+        if not any(path.name.startswith(name) for path in paths):
+            raise SystemExit(f"no notebook begins with {name!r}: {[p.stem for p in paths]}")
+    return [p for p in paths if not names or p.name.startswith(tuple(names))]
+
+
+def set_environment(records: Path) -> None:
+    """Settle what kernels inherit, so that a run depends on the notebook and on nothing else."""
+    shutil.rmtree(records, ignore_errors=True)  # a search must not resume from an older run's state
+    records.mkdir(parents=True)
+    os.environ.update(
+        WORKBOOK_REPORTS=str(records),
+        WANDB_SILENT="true",
+        OMP_NUM_THREADS="1",  # float32 products differ in their last bits between thread counts
+        OPENBLAS_NUM_THREADS="1",
+        MKL_NUM_THREADS="1",
+        IPYTHONDIR=str(LOCAL / "ipython"),  # somebody's own start-up files stay out of the run
+        JUPYTER_PREFER_ENV_PATH="1",  # the kernel of this environment, not a user-wide one
+        PYDEVD_DISABLE_FILE_VALIDATION="1",  # else the kernel's debugger writes to stderr
+        PYTHONUTF8="1",
+    )
+    os.environ.setdefault("WANDB_MODE", "offline")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(temporary, path)
+
+
+# ── Executing notebooks ───────────────────────────────────────────────────────────────────────────
+
+
+def execute(path: Path) -> tuple[Page, list[str]]:
+    """Run a notebook top to bottom in a fresh kernel; return it, cleaned, and what went wrong."""
+    print(f"{path.stem} …", end=" ", flush=True)
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        allow_errors=True,  # the error stays in the page, where a reader looks for it
+        force_raise_errors=False,
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
+    )
+    start = time.perf_counter()
+    failed = []
+    try:
+        client.execute()
+    except (CellTimeoutError, DeadKernelError) as error:
+        failed = [str(error)]
+    seconds = time.perf_counter() - start
+    clean(notebook, seconds)
+    page = Page(path, nbformat.writes(notebook), notebook)
+    failed += notebook_rules.no_error(page)
+    print(f"{seconds:.0f} s", *(f"  ✗ {line}" for line in failed), sep="\n" if failed else "")
+    return page, failed
+
+
+def clean(notebook: nbformat.NotebookNode, seconds: float) -> None:
+    """Keep what a reader needs, so that two runs differ in their results alone."""
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+            "workbook": {"minutes": max(round(seconds / 60, 1), 0.1)},
+        }
+    )
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+
+
+def run() -> int:
+    """Execute every notebook into reports/local and build the pages; no tracked file changes."""
+    from pages import build_pages
+
+    set_environment(LOCAL / "run")
+    executed = LOCAL / "notebooks"
+    shutil.rmtree(executed, ignore_errors=True)
+    executed.mkdir(parents=True)
+    failed = []
+    start = time.perf_counter()
+    for path in notebook_paths():
+        page, wrong = execute(path)
+        write_whole(executed / path.name, page.text)
+        failed += [path.stem] if wrong else []
+    build_pages(executed)
+    print(f"{(time.perf_counter() - start) / 60:.1f} minutes in all")
+    if failed:
+        print(f"FAILED: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def refresh(names: list[str]) -> int:
+    """Refresh committed outputs, records and the README's table; a notebook that fails writes nothing."""
+    sys.path.insert(0, str(ROOT))
+    import helpers
+
+    for name in ("fashion_mnist", "mnist"):
+        try:
+            helpers.load_data(name, fallback=None)
+        except FileNotFoundError as error:
+            raise SystemExit(f"Only a run on the real data may be committed.\n{error}") from None
+    staging = LOCAL / "refresh"
+    for path in notebook_paths(names):
+        set_environment(staging)
+        page, failed = execute(path)
+        if failed:
+            print(f"{path.stem} failed: it and what it records stay as they were", file=sys.stderr)
+            return 1
+        write_whole(path, page.text)
+        for record in sorted(staging.iterdir()):
+            if record.suffix in (".csv", ".png", ".npz"):
+                os.replace(record, REPORTS / record.name)
+    update_readme()
+    return 0
+
+
+# ── Testing ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test() -> int:
+    """Unit tests and every notebook, in one pytest run."""
+    set_environment(LOCAL / "test")
+    options = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
+    command = [sys.executable, "-m", "pytest", *options, "tests", "notebooks"]
+    return subprocess.run(command, cwd=ROOT).returncode
+
+
+def copy_project(folder: Path) -> None:
+    """Copy what a clone would hold to a folder and commit it there."""
+    for name in project_files():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, target)
+    git = ["git", "-c", "user.name=copy", "-c", "user.email=copy@localhost"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "--no-verify", "-m", "copy"]):
+        subprocess.run([*git, *command], cwd=folder, check=True)
+
+
+def test_fallback() -> int:
+    """`test` in a copy that has no data set, no earlier record and no network."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        copy, keras_home = Path(temporary, "workbook"), Path(temporary, "keras")
+        copy.mkdir()
+        keras_home.mkdir()
+        copy_project(copy)
+        environment = {k: v for k, v in os.environ.items() if k != "WORKBOOK_DATA"}
+        dead = "http://127.0.0.1:9"  # nothing listens there: every request fails at once
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            environment |= {name: dead, name.upper(): dead}
+        environment |= dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1")
+        environment["KERAS_HOME"] = str(keras_home)
+        command = [sys.executable, ".ci/workbook.py", "test"]
+        return subprocess.run(command, cwd=copy, env=environment).returncode
+
+
+def lint() -> int:
+    """Ruff over code and notebooks, then the notebooks' own rules."""
+    code = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT).returncode
+    for path in notebook_paths():
+        page = Page.read(path)
+        for name, rule in notebook_rules.RULES.items():
+            for line in rule(page):
+                print(f"{path.relative_to(ROOT)}: {name}: {line}")
+                code = 1
+    return code
+
+
+# ── README and Colab ──────────────────────────────────────────────────────────────────────────────
+
+
+def section(text: str, name: str, body: str) -> str:
+    """Replace what stands between a text's markers of that name."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise SystemExit(f"README.md must hold {begin} and {end} once each")
+    head, rest = text.split(begin)
+    return f"{head}{begin}\n{body}\n{end}{rest.split(end)[1]}"
+
+
+def notebook_table(readme: str) -> str:
+    """The README's table. Question and lesson are kept as written there; the rest is generated."""
+    rows = ["| notebook | question | what you learn | minutes | result |", "|---|---|---|---|---|"]
+    for path in notebook_paths():
+        page = Page.read(path)
+        title = notebook_rules.headings(page.notebook.cells[0].source)[0][1]
+        link = f"[{path.name[:2]} {title}](notebooks/{path.name})"
+        kept = re.search(rf"\(notebooks/{path.name}\) \|([^|\n]*)\|([^|\n]*)\|", readme)
+        question, lesson = (cell.strip() for cell in kept.groups()) if kept else ("", "")
+        minutes = page.notebook.metadata.get("workbook", {}).get("minutes", "")
+        cells = notebook_rules.tagged(page, "headline")
+        headline = notebook_rules.data_of(cells[0], "text/markdown") if cells else None
+        result = " ".join((headline or "").split()).replace("|", "\\|")
+        rows.append(f"| {link} | {question} | {lesson} | {minutes} | {result} |")
+    return "\n".join(rows)
+
+
+def question_nine(address: str, report: str) -> str:
+    """The assignment's question 9: where the code and the W&B report are."""
+    code = address or "stamp it with `make colab REPO=https://github.com/you/your-fork`"
+    return f"- Code: {code}\n- W&B report: {report or 'add `REPORT=https://…` to the same command'}"
+
+
+def report_address() -> str:
+    """The address of the W&B report, as stamped; "" before."""
+    found = re.search(r'^Report = "(.*)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
+    return found[1] if found else ""
+
+
+def readme_text() -> str:
+    """README.md with its generated sections up to date."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = section(text, "notebooks", notebook_table(text))
+    return section(text, "question-9", question_nine(repository_address(), report_address()))
+
+
+def update_readme() -> None:
+    write_whole(ROOT / "README.md", readme_text())
+
+
+def colab(repo: str, report: str) -> int:
+    """Stamp the repository's address: pyproject.toml holds it, everything else is made from it."""
+    repo = re.sub(r"(\.git)?/?$", "", repo.strip())
+    report = report.strip() or report_address()
+    if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", repo):
+        raise SystemExit(
+            f"REPO must look like https://github.com/owner/name (Colab opens notebooks from "
+            f"GitHub); got {repo!r}. Nothing was changed."
+        )
+    if report and not re.fullmatch(r"https://[^\s\"<>|]+", report):
+        raise SystemExit(f"REPORT must be an https address; got {report!r}. Nothing was changed.")
+    urls = f'[project.urls]\nRepository = "{repo}"\n' + (f'Report = "{report}"\n' if report else "")
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    pyproject = re.sub(r'\[project\.urls\]\n(\w+ = ".*"\n)*', lambda _: urls, pyproject)
+    setup = stamp(SETUP_PATH.read_text(encoding="utf-8"), repo)
+    stamped = {ROOT / "pyproject.toml": pyproject, SETUP_PATH: setup}
+    for path in notebook_paths():
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code" and cell.source == notebook_rules.SETUP_CELL:
+                cell.source = setup.rstrip("\n")
+            elif cell.cell_type == "markdown":
+                badge = notebook_rules.badge_line(repo, path.name)
+                cell.source = re.sub(rf"{BADGE}.*", lambda _, badge=badge: badge, cell.source)
+        stamped[path] = nbformat.writes(notebook) + "\n"
+    for path, text in stamped.items():  # everything is made before anything is written
+        write_whole(path, text)
+    update_readme()
+    print(
+        f"Stamped {repo} into {len(stamped)} files and README.md. Set-up cells clone the tag "
+        f"{notebook_rules.TAG}: commit, then push it with the branch."
+    )
+    return 0
+
+
+def stamp(setup_cell: str, address: str) -> str:
+    """The set-up cell with the address that it clones."""
+    pattern, line = r'^REPOSITORY, VERSION = ".*?"', f'REPOSITORY, VERSION = "{address}"'
+    text, count = re.subn(pattern, lambda _: line, setup_cell, count=1, flags=re.M)
+    if count != 1:
+        raise SystemExit("the set-up cell has no line that begins with REPOSITORY, VERSION")
+    return text
+
+
+# ── The command line ──────────────────────────────────────────────────────────────────────────────
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("run", "pages", "lint", "bench"):
+        commands.add_parser(name)
+    commands.add_parser("test").add_argument("--fallback", action="store_true")
+    commands.add_parser("notebooks").add_argument("names", nargs="*", help="03, or 03_backprop …")
+    parser_colab = commands.add_parser("colab")
+    parser_colab.add_argument("repo", help="https://github.com/owner/name")
+    parser_colab.add_argument("report", nargs="?", default="", help="the W&B report's address")
+    arguments = parser.parse_args()
+
+    match arguments.command:
+        case "run":
+            return run()
+        case "test":
+            return test_fallback() if arguments.fallback else test()
+        case "notebooks":
+            return refresh(arguments.names)
+        case "pages":
+            from pages import build_pages
+
+            return build_pages(NOTEBOOKS)
+        case "lint":
+            return lint()
+        case "colab":
+            return colab(arguments.repo, arguments.report)
+        case _:
+            from bench import bench
+
+            return bench()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
