@@ -1,16 +1,16 @@
-# Set-up, the same in every notebook: find helpers.py, or (on Colab, where it is absent) fetch it.
+# The same in every notebook: find helpers.py or, on Colab, clone it (`make colab` sets REPOSITORY).
 import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY, VERSION = "", "1.0.0"  # `make colab REPO=https://…` writes the address here
+REPOSITORY, VERSION = "", "1.0.0"
 folders = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "backprop-workbook"]
 root = next((f for f in folders if (f / "helpers.py").is_file() and (f / "reports").is_dir()), None)
 if root is None:
     if not REPOSITORY:
-        raise FileNotFoundError("No folder above this one holds the workbook's helpers.py: open the "
-                                "notebook inside its repository, or stamp it with `make colab`.")
+        raise FileNotFoundError("No folder above this one holds the workbook's helpers.py: open "
+                                "the notebook in its repository, or stamp it with `make colab`.")
     root = Path.cwd() / "backprop-workbook"
     subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", f"v{VERSION}", REPOSITORY,
                     str(root)], check=True)

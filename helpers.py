@@ -1,0 +1,1389 @@
+"""The Backprop Workbook's one module: a neural network in NumPy, and what its notebooks share.
+
+Read it from top to bottom, in the order the data flows:
+
+    load_data → Network → loss → gradient → optimizer → train → history → picture
+
+NumPy does all the learning. Heavy packages (keras, wandb, optuna) are imported where they are used.
+
+Four registries hold everything that has a name: ``ACTIVATIONS``, ``WEIGHT_INITS``, ``LOSSES`` and
+``OPTIMIZERS``. To add to one, assign an entry of the same form; it then works everywhere (networks,
+gradient check, classifier, sweeps). One example of each:
+
+    def softplus(z, out):                        # (n, units) -> writes f(z) into out
+        np.logaddexp(z, 0, out=out)
+
+    def softplus_slope(z, a, out):               # writes f'(z) into out; a = f(z) is at hand
+        np.subtract(1, np.exp(-a), out=out)
+
+    ACTIVATIONS["softplus"] = Activation(softplus, softplus_slope)
+
+    def lecun(rng, fan_in, fan_out):             # Generator, int, int -> (fan_in, fan_out)
+        return rng.normal(0, fan_in ** -0.5, (fan_in, fan_out))
+
+    WEIGHT_INITS["lecun"] = lecun
+
+    def absolute(p, log_p, y):                   # (n, K), (n, K), (n,) -> loss of each image (n,)
+        return 2 - 2 * p[np.arange(len(y)), y]
+
+    def absolute_delta(p, y, out):               # writes dloss/dlogits (n, K), not averaged
+        true = p[np.arange(len(y)), y][:, None]
+        out[:] = 2 * true * p
+        out[np.arange(len(y)), y] -= 2 * true[:, 0]
+
+    LOSSES["absolute"] = Loss(absolute, absolute_delta)
+
+    @dataclass(eq=False)
+    class SignSGD(Optimizer):                    # fields are settings; `states` vectors are kept
+        states = 0
+
+        def update(self, parameters, gradients):  # both (P,); change parameters in place
+            parameters -= self.learning_rate * np.sign(gradients)
+
+    OPTIMIZERS["sign_sgd"] = SignSGD
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import platform
+import socket
+import threading
+import time
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from importlib import metadata
+from importlib.util import find_spec
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_array, check_random_state, check_scalar
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+__version__ = "1.0.0"
+
+_HERE = Path(__file__).resolve().parent
+# Installed with pip, this file lies among other packages: then the working folder is the workbook's.
+ROOT = _HERE if (_HERE / "notebooks").is_dir() else Path.cwd()
+
+# Keras needs a backend even where it only brings data. It takes TensorFlow unless told otherwise.
+if find_spec("tensorflow") is None:
+    os.environ.setdefault("KERAS_BACKEND", "jax" if find_spec("jax") else "torch")
+
+
+# ── Checks and files ──────────────────────────────────────────────────────────────────────────────
+
+
+def _check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``; the message lists them all."""
+    choices = list(choices)
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}; got {value!r}")
+
+
+def _check_number(value: Any, name: str, kind: type, low: float | None = None,
+                  high: float | None = None, include: str = "both") -> None:
+    """Raise TypeError or ValueError unless ``value`` is a finite number of ``kind`` in range."""
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    check_scalar(value, name, kind, min_val=low, max_val=high, include_boundaries=include)
+    if not np.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+
+
+def _write_whole(path: Path, write: Callable[[Any], None]) -> None:
+    """Write a file whole or not at all: to a temporary name beside it, then rename."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            write(file)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error}): make its folder writable or, for what "
+                      "notebooks record, set WORKBOOK_REPORTS to another folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def reports_folder() -> Path:
+    """Folder for what a notebook records: ``WORKBOOK_REPORTS``, else ``reports/local`` (untracked).
+
+    Taught in notebook 04. The environment is read at call time.
+    """
+    return Path(os.environ.get("WORKBOOK_REPORTS") or ROOT / "reports" / "local")
+
+
+def save_record(table: pd.DataFrame, name: str, data: Dataset) -> Path:
+    """Write ``table`` as ``<name>.csv`` into `reports_folder` with a first column ``data``.
+
+    Taught in notebook 04; read back by `load_record`. Raises OSError when the folder cannot be
+    written; the file is then left as it was.
+    """
+    path = reports_folder() / f"{name}.csv"
+    text = table.assign(data=data.name).to_csv(index=False, lineterminator="\n")
+    _write_whole(path, lambda file: file.write(text.encode()))
+    return path
+
+
+def load_record(name: str, data: Dataset) -> tuple[pd.DataFrame, str]:
+    """Read what `save_record` wrote: your own run on this data set first, else the tracked record.
+
+    Returns the table and a sentence that says where it is from. The tracked record in ``reports/``
+    is of the real data, so on the fallback it stands in when no run of your own is there.
+    Raises FileNotFoundError when neither exists. Used in notebooks 05 to 07.
+    """
+    own = reports_folder() / f"{name}.csv"
+    if own.is_file():
+        table = pd.read_csv(own)
+        if (table["data"] == data.name).all():
+            return table, "this machine's own run"
+    tracked = ROOT / "reports" / f"{name}.csv"
+    if tracked.is_file():
+        return pd.read_csv(tracked), "the record that came with the workbook"
+    raise FileNotFoundError(f"no record {name}.csv of {data.name}: neither {own} nor {tracked} "
+                            "has it; run notebook 04 first")
+
+
+# ── Data ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set, split once. Taught in notebook 01.
+
+    x_train, x_val, x_test : float32 (n, pixels), in [0, 1]
+    y_train, y_val, y_test : int64 (n,), the number of the class
+    class_names : one for each class
+    image_shape : (28, 28), so that ``x[i].reshape(image_shape)`` is a picture
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_val: np.ndarray
+    y_val: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, ...]
+
+    def network_sizes(self, hidden_sizes: Sequence[int]) -> list[int]:
+        """``layer_sizes`` of a network for this data: pixels, hidden sizes, classes."""
+        return [self.x_train.shape[1], *hidden_sizes, len(self.class_names)]
+
+
+class _Source(NamedTuple):
+    """Where a data set comes from, and the SHA-256 of its arrays: x and y of train, then of test."""
+
+    sha256: str
+    class_names: tuple[str, ...]
+    cached: str  # the file that Keras keeps in its own cache
+    host: str  # where Keras fetches it from
+
+
+_SOURCES = {
+    "fashion_mnist": _Source(
+        "ca3ab2a37f845e1b8ae23cab1b51749a3011ba3bf1d9016176d75cbaabac376f",
+        ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+         "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        "fashion-mnist/t10k-labels-idx1-ubyte.gz", "https://storage.googleapis.com"),
+    "mnist": _Source(
+        "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16",
+        tuple("0123456789"), "mnist.npz", "https://storage.googleapis.com"),
+}
+_KEYS = ("x_train", "y_train", "x_test", "y_test")
+_Arrays = dict[str, np.ndarray]
+
+
+def load_data(name: str = "fashion_mnist", *, val_fraction: float = 0.1, seed: int = 0,
+              fallback: str | None = "digits") -> Dataset:
+    """Load a data set, check it, scale it to [0, 1] and set validation images aside.
+
+    Taught in notebook 01. Routes, in order: the folder in the environment variable WORKBOOK_DATA,
+    ``data/``, ``keras.datasets`` (the download is then kept in ``data/``). The arrays' SHA-256 is
+    checked on every route; a file that fails is named in a warning and not used.
+
+    name : fashion_mnist, mnist or digits (scikit-learn's, enlarged to 28×28)
+    val_fraction : part of the training images for validation, in [0, 1), stratified by class
+    seed : of that split
+    fallback : ``"digits"`` to go on with the small digits when no route works, None to raise
+
+    Raises ValueError for an unknown name or a fraction out of range, FileNotFoundError (with every
+    route and why it failed) when nothing works and ``fallback`` is None.
+    """
+    _check_choice(name, "name", [*_SOURCES, "digits"])
+    _check_number(val_fraction, "val_fraction", Real, 0, 1, "left")
+    _check_number(seed, "seed", Integral, 0)
+    if fallback is not None:
+        _check_choice(fallback, "fallback", ["digits"])
+    arrays, problems = (None, []) if name == "digits" else _find_arrays(name)
+    if arrays is None and name != "digits":
+        report = (f"{name} is not to be had:\n" + "\n".join(f"- {p}" for p in problems)
+                  + f"\nPut {name}.npz (arrays {', '.join(_KEYS)}) into {ROOT / 'data'} or into "
+                  "the folder that WORKBOOK_DATA names; data/README.md says where to get it.")
+        if fallback is None:
+            raise FileNotFoundError(report)
+        warnings.warn(f"{report}\nGoing on with scikit-learn's small digits instead.", stacklevel=2)
+        name = "digits"
+    if name == "digits":
+        arrays, names, scale = _digits(), tuple("0123456789"), 16
+    else:
+        names, scale = _SOURCES[name].class_names, 255
+    return _split(name, arrays, names, scale, val_fraction, seed)
+
+
+def _find_arrays(name: str) -> tuple[_Arrays | None, list[str]]:
+    """Try every route; return the arrays (or None) and what was wrong with each that failed."""
+    problems = []
+    folders = {"data/": ROOT / "data"}
+    if os.environ.get("WORKBOOK_DATA"):
+        folders = {"WORKBOOK_DATA": Path(os.environ["WORKBOOK_DATA"]), **folders}
+    for label, folder in folders.items():
+        path = folder / f"{name}.npz"
+        if not path.is_file():
+            problems.append(f"{label}: no file {path}")
+            continue
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return _verified({key: file[key] for key in _KEYS}, name), problems
+        except Exception as error:  # a damaged zip fails in many ways; every one means "not used"
+            problems.append(f"{label}: {path} is damaged and not used ({error})")
+            warnings.warn(problems[-1], stacklevel=3)
+    try:
+        arrays = _verified(_from_keras(name), name)
+    except Exception as error:
+        return None, [*problems, f"keras.datasets: {error}"]
+    try:
+        _write_whole(ROOT / "data" / f"{name}.npz", lambda f: np.savez_compressed(f, **arrays))
+    except OSError as error:
+        warnings.warn(f"{name} was downloaded but not kept: {error}", stacklevel=3)
+    return arrays, problems
+
+
+def _verified(arrays: _Arrays, name: str) -> _Arrays:
+    """The arrays themselves when their SHA-256 is the published one; else ValueError."""
+    digest = hashlib.sha256()
+    for key in _KEYS:
+        digest.update(np.ascontiguousarray(arrays[key]).data)
+    if digest.hexdigest() != _SOURCES[name].sha256:
+        raise ValueError(f"SHA-256 is {digest.hexdigest()}, expected {_SOURCES[name].sha256}")
+    return arrays
+
+
+def _reachable(url: str, seconds: float = 5.0) -> bool:
+    """Whether a server answers at all. In a thread, as a name look-up cannot be timed out."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds)
+            answered.set()
+        except urllib.error.HTTPError:
+            answered.set()  # an answer all the same
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answered.is_set()
+
+
+def _from_keras(name: str) -> _Arrays:
+    """Fetch through ``keras.datasets``; fail within seconds when the network is dead."""
+    source = _SOURCES[name]
+    keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    if not (keras_home / "datasets" / source.cached).is_file() and not _reachable(source.host):
+        raise ConnectionError(f"{source.host} does not answer")
+    module = importlib.import_module(f"keras.datasets.{name}")
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(10)  # a stalled download raises instead of hanging
+    try:
+        train, test = module.load_data()
+    finally:
+        socket.setdefaulttimeout(timeout)
+    return dict(zip(_KEYS, [*train, *test], strict=True))
+
+
+def _digits() -> _Arrays:
+    """scikit-learn's 1,797 digits, 8×8 enlarged to 28×28; a fixed fifth of them is the test set."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    x, y = load_digits(return_X_y=True)
+    nearest = np.arange(28) * 8 // 28
+    x = x.reshape(-1, 8, 8)[:, nearest][:, :, nearest].astype(np.uint8)
+    x_train, x_test, y_train, y_test = train_test_split(
+        x, y, test_size=0.2, stratify=y, random_state=0)
+    return dict(zip(_KEYS, (x_train, y_train, x_test, y_test), strict=True))
+
+
+def _split(name: str, arrays: _Arrays, class_names: tuple[str, ...], scale: int,
+           val_fraction: float, seed: int) -> Dataset:
+    """Scale to float32 [0, 1]; draw the validation images, stratified, from the training part."""
+    y = arrays["y_train"].astype(np.int64).ravel()
+    train, val = np.arange(len(y)), np.arange(0)
+    if val_fraction > 0:
+        from sklearn.model_selection import train_test_split
+
+        train, val = train_test_split(train, test_size=val_fraction, stratify=y, random_state=seed)
+
+    def scaled(images: np.ndarray) -> np.ndarray:
+        x = images.reshape(len(images), int(np.prod(images.shape[1:]))).astype(np.float32)
+        x /= scale
+        return x
+
+    x = arrays["x_train"]
+    return Dataset(name, scaled(x[train]), y[train], scaled(x[val]), y[val],
+                   scaled(arrays["x_test"]), arrays["y_test"].astype(np.int64).ravel(),
+                   class_names, x.shape[1:])
+
+
+# ── Activations, initialisers, losses: the registries a network is put together from ──────────────
+
+
+class Activation(NamedTuple):
+    """An activation function and its derivative; both write into ``out``, all arrays (n, units).
+
+    function(z, out) : out = f(z), z the pre-activation. ``out`` is never ``z``.
+    derivative(z, a, out) : out = f'(z), given z and the output a = f(z)
+    """
+
+    function: Callable[[np.ndarray, np.ndarray], Any]
+    derivative: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
+
+
+def _sigmoid(z: np.ndarray, out: np.ndarray) -> None:
+    # 1/(1+e^-z) = (1 + tanh(z/2))/2: the same function, and tanh never overflows.
+    np.multiply(z, 0.5, out=out)
+    np.tanh(out, out=out)
+    out += 1
+    out *= 0.5
+
+
+def _sigmoid_derivative(z: np.ndarray, a: np.ndarray, out: np.ndarray) -> None:
+    np.subtract(1, a, out=out)
+    out *= a
+
+
+def _tanh_derivative(z: np.ndarray, a: np.ndarray, out: np.ndarray) -> None:
+    np.multiply(a, a, out=out)
+    np.subtract(1, out, out=out)
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "sigmoid": Activation(_sigmoid, _sigmoid_derivative),
+    "tanh": Activation(lambda z, out: np.tanh(z, out=out), _tanh_derivative),
+    # ReLU's slope at 0 is taken as 0 (z > 0, never >=): a unit at 0 then passes nothing back.
+    "relu": Activation(lambda z, out: np.maximum(z, 0, out=out),
+                       lambda z, a, out: np.greater(z, 0, out=out)),
+    "identity": Activation(lambda z, out: np.copyto(out, z), lambda z, a, out: out.fill(1)),
+}
+
+
+def _xavier(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
+    # Glorot & Bengio 2010, eq. 16. The limit is √3 standard deviations: Var = 2/(fan_in+fan_out).
+    limit = np.sqrt(6 / (fan_in + fan_out))
+    return rng.uniform(-limit, limit, (fan_in, fan_out))
+
+
+WEIGHT_INITS: dict[str, Callable[[np.random.Generator, int, int], np.ndarray]] = {
+    "random": lambda rng, fan_in, fan_out: rng.uniform(-0.01, 0.01, (fan_in, fan_out)),
+    "normal": lambda rng, fan_in, fan_out: rng.normal(0, 0.01, (fan_in, fan_out)),
+    "xavier": _xavier,
+    # He et al. 2015, eq. 10: twice 1/fan_in, as ReLU silences half of its inputs.
+    "he": lambda rng, fan_in, fan_out: rng.normal(0, np.sqrt(2 / fan_in), (fan_in, fan_out)),
+    "zero": lambda rng, fan_in, fan_out: np.zeros((fan_in, fan_out)),
+}
+
+
+class Loss(NamedTuple):
+    """A loss on softmax probabilities p (n, K) with labels y (n,); nothing here is averaged.
+
+    value(p, log_p, y) : loss of each example (n,); log_p is log p without rounding to log 0
+    delta(p, y, out) : out = dloss/dlogits of each example (n, K), *through* the softmax
+    """
+
+    value: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    delta: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
+
+
+def _cross_entropy(p: np.ndarray, log_p: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return -log_p[np.arange(len(y)), y]
+
+
+def _cross_entropy_delta(p: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
+    np.copyto(out, p)
+    out[np.arange(len(y)), y] -= 1
+
+
+def _squared_error(p: np.ndarray, log_p: np.ndarray, y: np.ndarray) -> np.ndarray:
+    # Σₖ(pₖ−yₖ)² with yₖ one-hot, multiplied out
+    return np.einsum("nk,nk->n", p, p) - 2 * p[np.arange(len(y)), y] + 1
+
+
+def _squared_error_delta(p: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
+    # dL/dp = 2(p−y); softmax's full Jacobian diag(p) − p pᵀ turns it into p∘(dL/dp − ⟨dL/dp, p⟩).
+    _cross_entropy_delta(p, y, out)
+    out *= 2
+    out -= np.einsum("nk,nk->n", out, p)[:, None]
+    out *= p
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": Loss(_cross_entropy, _cross_entropy_delta),
+    "squared_error": Loss(_squared_error, _squared_error_delta),
+}
+
+
+# ── The network ───────────────────────────────────────────────────────────────────────────────────
+
+_FORMAT = "backprop-workbook network 1"
+
+
+class Network:
+    """A feed-forward network with a softmax output. Taught in notebooks 02 (forward), 03 (back).
+
+    layer_sizes : units of each layer, input and classes included, e.g. [784, 64, 64, 10]
+    activation : a name in ACTIVATIONS, or a list with one for each hidden layer
+    weight_init : a name in WEIGHT_INITS; biases start at zero
+    loss : a name in LOSSES
+    seed : of the initial weights, an integer ≥ 0
+    dtype : float32 (fast) or float64 (for gradient checks)
+
+    All weights live in one flat array, so an optimizer works on one vector:
+
+    parameters, gradients : (P,), all weights first, then all biases
+    weights[l], weight_gradients[l] : (fan_in, fan_out), views of them
+    biases[l], bias_gradients[l] : (fan_out,), views of them
+    n_weights : how many of the P are weights (these are what weight decay shrinks)
+
+    Raises TypeError or ValueError when an argument is not as above; the message names it.
+    """
+
+    def __init__(self, layer_sizes: Sequence[int], activation: str | Sequence[str] = "relu",
+                 weight_init: str = "xavier", loss: str = "cross_entropy", seed: int = 0,
+                 dtype: Any = np.float32) -> None:
+        sizes = list(layer_sizes) if isinstance(layer_sizes, Iterable) else layer_sizes
+        whole = isinstance(sizes, list) and len(sizes) >= 2 and all(
+            isinstance(s, Integral) and not isinstance(s, bool) and s > 0 for s in sizes)
+        if not whole:
+            raise ValueError("layer_sizes must be two or more positive integers, input and classes "
+                             f"included; got {layer_sizes!r}")
+        hidden = len(sizes) - 2
+        names = [activation] * hidden if isinstance(activation, str) else list(activation)
+        for name in {activation} if isinstance(activation, str) else names:
+            _check_choice(name, "activation", ACTIVATIONS)
+        if len(names) != hidden:
+            raise ValueError(f"activation must be one name or one for each of the {hidden} hidden "
+                             f"layers; got {len(names)}")
+        _check_choice(weight_init, "weight_init", WEIGHT_INITS)
+        _check_choice(loss, "loss", LOSSES)
+        _check_number(seed, "seed", Integral, 0)
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise ValueError(f"dtype must be float32 or float64; got {dtype!r}")
+        self.layer_sizes = [int(s) for s in sizes]
+        self.activation, self.weight_init, self.loss, self.seed = names, weight_init, loss, seed
+        self.dtype = np.dtype(dtype)
+        self.n_weights = sum(i * o for i, o in self._shapes())
+        size = self.n_weights + sum(self.layer_sizes[1:])
+        self._attach(np.zeros(size, self.dtype), np.zeros(size, self.dtype))
+        rng = np.random.default_rng(seed)  # one generator for all layers, so no two are alike
+        for w in self.weights:
+            w[:] = WEIGHT_INITS[weight_init](rng, *w.shape)
+
+    def _shapes(self) -> list[tuple[int, int]]:
+        return list(zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True))
+
+    def _attach(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
+        """Lay the layers' views over the two flat arrays."""
+        self.parameters, self.gradients = parameters, gradients
+        self.weights, self.biases = self._views(parameters)
+        self.weight_gradients, self.bias_gradients = self._views(gradients)
+        self._buffers: tuple = (0,)
+
+    def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        ends = np.cumsum([i * o for i, o in self._shapes()] + self.layer_sizes[1:])[:-1]
+        parts, layers = np.split(flat, ends), len(self.layer_sizes) - 1
+        weights = [w.reshape(s) for w, s in zip(parts[:layers], self._shapes(), strict=True)]
+        return weights, parts[layers:]
+
+    # Pickle would turn the views into copies: leave them out, lay them anew.
+    def __getstate__(self) -> dict:
+        views = ("weights", "biases", "weight_gradients", "bias_gradients", "_buffers")
+        return {k: v for k, v in self.__dict__.items() if k not in views}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._attach(self.parameters, self.gradients)
+
+    def _check_x(self, x: Any) -> np.ndarray:
+        x = check_array(x, dtype=self.dtype, order="C", input_name="x")
+        if x.shape[1] != self.layer_sizes[0]:
+            raise ValueError(f"x must have {self.layer_sizes[0]} columns, the network's input size; "
+                             f"got shape {x.shape}")
+        return x
+
+    def _check_y(self, y: Any, n: int) -> np.ndarray:
+        y, classes = np.asarray(y), self.layer_sizes[-1]
+        if y.shape != (n,) or y.dtype.kind not in "iu":
+            raise ValueError(f"y must hold {n} integers, one label for each row of x; "
+                             f"got shape {y.shape}, dtype {y.dtype}")
+        if y.min() < 0 or y.max() >= classes:
+            raise ValueError(f"y must lie in 0..{classes - 1}, the network's classes; "
+                             f"got {y.min()}..{y.max()}")
+        return y
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """Probabilities (n, classes) of the images x (n, inputs); a fresh array at every call.
+
+        Raises ValueError when x is empty, has another width or holds NaN or infinity.
+        """
+        log_p = self._log_probabilities(self._check_x(x))
+        return np.exp(log_p, out=log_p)
+
+    def _log_probabilities(self, x: np.ndarray) -> np.ndarray:
+        a = x
+        for layer, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            z = a @ w  # (n, fan_in) @ (fan_in, fan_out) -> (n, fan_out)
+            z += b
+            if layer < len(self.activation):
+                a = np.empty_like(z)
+                ACTIVATIONS[self.activation[layer]].function(z, a)
+        return _log_softmax(z)
+
+    def losses(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Loss of each example (n,), without penalty. Raises ValueError for x or y as above."""
+        x = self._check_x(x)
+        y = self._check_y(y, len(x))
+        log_p = self._log_probabilities(x)
+        return LOSSES[self.loss].value(np.exp(log_p), log_p, y)
+
+    def loss_and_gradient(self, x: np.ndarray, y: np.ndarray, weight_decay: float = 0.0) -> float:
+        """The batch's mean loss plus ½·weight_decay·ΣW²; its gradient goes into ``.gradients``.
+
+        x (n, inputs), y (n,) integer labels, weight_decay ≥ 0. Raises ValueError for x with another
+        width, NaN or infinity, or empty, and for labels out of range or of another length.
+        """
+        x = self._check_x(x)
+        y = self._check_y(y, len(x))
+        _check_number(weight_decay, "weight_decay", Real, 0)
+        loss = self._backpropagate(x, y, weight_decay)
+        w = self.parameters[:self.n_weights]
+        return loss + 0.5 * weight_decay * float(w @ w)
+
+    def _workspace(self, n: int) -> tuple:
+        """Pre-activations, activations, deltas and slopes of every layer for a batch of n.
+
+        Kept from call to call: training then allocates next to nothing.
+        """
+        if self._buffers[0] != n:
+            self._buffers = (n, *([np.empty((n, s), self.dtype) for s in self.layer_sizes[1:]]
+                                  for _ in range(4)))
+        return self._buffers[1:]
+
+    def _backpropagate(self, x: np.ndarray, y: np.ndarray, weight_decay: float) -> float:
+        """Fill ``.gradients``; return the mean loss *without* penalty. Arguments are not checked.
+
+        Notebook 03 derives every line. Shapes: x (n, inputs), z, a, delta (n, fan_out) of a layer.
+        """
+        zs, activations, deltas, slopes = self._workspace(len(x))
+        inputs = [x, *activations[:-1]]  # what each layer receives
+        last = len(self.weights) - 1
+        for layer, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            np.dot(inputs[layer], w, out=zs[layer])
+            zs[layer] += b
+            if layer < last:
+                ACTIVATIONS[self.activation[layer]].function(zs[layer], activations[layer])
+        log_p = _log_softmax(zs[last])
+        p = np.exp(log_p, out=activations[last])
+        loss = LOSSES[self.loss]
+        mean_loss = float(loss.value(p, log_p, y).mean(dtype=np.float64))
+        loss.delta(p, y, deltas[last])
+        deltas[last] /= len(x)  # the one place where the batch is averaged
+        for layer in range(last, -1, -1):
+            np.dot(inputs[layer].T, deltas[layer], out=self.weight_gradients[layer])
+            np.add.reduce(deltas[layer], axis=0, out=self.bias_gradients[layer])
+            if layer > 0:
+                np.dot(deltas[layer], self.weights[layer].T, out=deltas[layer - 1])
+                below = layer - 1
+                ACTIVATIONS[self.activation[below]].derivative(
+                    zs[below], activations[below], slopes[below])
+                deltas[below] *= slopes[below]
+        if weight_decay:
+            self.gradients[:self.n_weights] += weight_decay * self.parameters[:self.n_weights]
+        return mean_loss
+
+    def save(self, path: str | Path) -> None:
+        """Write the network to ``path`` (``.npz``, no pickle), whole or not at all."""
+        header = {"format": _FORMAT, "layer_sizes": self.layer_sizes, "activation": self.activation,
+                  "weight_init": self.weight_init, "loss": self.loss, "seed": int(self.seed),
+                  "dtype": self.dtype.name}
+        _write_whole(Path(path), lambda file: np.savez_compressed(
+            file, header=json.dumps(header), parameters=self.parameters))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Network:
+        """Read what `save` wrote. Raises ValueError, naming the file, when it is anything else."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                header, parameters = json.loads(str(file["header"])), file["parameters"]
+            if header.pop("format") != _FORMAT:
+                raise ValueError("it has another format")
+            network = cls(**header)
+            if (parameters.shape, parameters.dtype) != (network.parameters.shape, network.dtype):
+                raise ValueError(f"it holds {parameters.shape} {parameters.dtype} parameters, its "
+                                 f"layers need {network.parameters.shape} {network.dtype}")
+            if not np.isfinite(parameters).all():
+                raise ValueError("it holds NaN or infinite weights")
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # a damaged zip fails in many ways
+            raise ValueError(f"{path} is not a network saved by this workbook: {error}") from error
+        network.parameters[:] = parameters
+        return network
+
+
+def _log_softmax(z: np.ndarray) -> np.ndarray:
+    """log softmax of each row of z (n, K), in place: z − max − log Σ exp(z − max) never overflows."""
+    z -= z.max(axis=1, keepdims=True)
+    z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
+    return z
+
+
+# ── Optimizers: a few lines each, on one flat vector ──────────────────────────────────────────────
+
+
+@dataclass(eq=False)
+class Optimizer:
+    """An update rule on flat arrays. Taught in notebook 03; every rule equals torch.optim's.
+
+    Fields are the settings: learning_rate and epsilon > 0, every beta in [0, 1). A rule says how
+    many vectors it remembers (``states``) and what a step does (``update``). At hand in ``update``:
+
+    t : number of this step, from 1
+    state : (states, P), zeros at first
+    scratch : (P,), to compute in without allocating
+    loss : the batch's loss, set by `train` before each step, for rules that need it (such as Eve)
+    """
+
+    learning_rate: float = 1e-3
+    states = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            low, high = (0, 1) if field.name.startswith("beta") else (0, None)
+            include = "left" if field.name.startswith("beta") else "neither"
+            _check_number(getattr(self, field.name), field.name, Real, low, high, include)
+        self.t, self.loss = 0, np.nan
+
+    def step(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
+        """One update of ``parameters`` (P,), in place; ``gradients`` (P,) stay as they are.
+
+        Raises ValueError when the arrays don't match each other or those of earlier steps.
+        """
+        if self.t == 0:
+            self.state = np.zeros((self.states, *parameters.shape), parameters.dtype)
+            self.scratch = np.empty_like(parameters)
+        if not parameters.shape == gradients.shape == self.scratch.shape:
+            raise ValueError("parameters and gradients must be flat arrays of one size at every "
+                             f"step; got {parameters.shape}, {gradients.shape} after "
+                             f"{self.scratch.shape}")
+        self.t += 1
+        self.update(parameters, gradients)
+
+    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
+        """Change ``parameters`` in place; each rule has its own."""
+        raise NotImplementedError
+
+
+@dataclass(eq=False)
+class SGD(Optimizer):
+    """θ ← θ − η g"""
+
+    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
+        parameters -= np.multiply(gradients, self.learning_rate, out=self.scratch)
+
+
+@dataclass(eq=False)
+class Momentum(Optimizer):
+    """v ← β v + g;  θ ← θ − η v  (Polyak 1964, in the form of PyTorch)"""
+
+    beta: float = 0.9
+    states = 1
+
+    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
+        v = self.state[0]
+        v *= self.beta
+        v += gradients
+        parameters -= np.multiply(v, self.learning_rate, out=self.scratch)
+
+
+@dataclass(eq=False)
+class Nesterov(Optimizer):
+    """v ← β v + g;  θ ← θ − η (g + β v)  (Nesterov 1983; Sutskever et al. 2013)
+
+    θ is the look-ahead point itself, where the gradient is taken: notebook 03 shows that this is
+    the look-ahead form, with its variables renamed.
+    """
+
+    beta: float = 0.9
+    states = 1
+
+    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
+        v, step = self.state[0], self.scratch
+        v *= self.beta
+        v += gradients
+        np.multiply(v, self.beta, out=step)
+        step += gradients
+        step *= self.learning_rate
+        parameters -= step
+
+
+@dataclass(eq=False)
+class RMSprop(Optimizer):
+    """s ← β s + (1−β) g²;  θ ← θ − η g / (√s + ε)  (Hinton 2012, lecture 6e)"""
+
+    beta: float = 0.9
+    epsilon: float = 1e-8
+    states = 1
+
+    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
+        s, step = self.state[0], self.scratch
+        _average_of_squares(s, gradients, self.beta, step)
+        np.sqrt(s, out=step)
+        step += self.epsilon
+        np.divide(gradients, step, out=step)
+        step *= self.learning_rate
+        parameters -= step
+
+
+def _average_of_squares(s: np.ndarray, g: np.ndarray, beta: float, scratch: np.ndarray) -> None:
+    """s ← β s + (1−β) g², in place."""
+    np.multiply(g, g, out=scratch)
+    scratch *= 1 - beta
+    s *= beta
+    s += scratch
+
+
+@dataclass(eq=False)
+class Adam(Optimizer):
+    """m ← β₁m + (1−β₁)g;  s ← β₂s + (1−β₂)g²;  θ ← θ − η m̂ / (√ŝ + ε)  (Kingma & Ba 2015, alg. 1)
+
+    m̂ = m/(1−β₁ᵗ) and ŝ = s/(1−β₂ᵗ): both averages start at zero, the division makes up for it.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    states = 2
+
+    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
+        m, scratch = self._moments(gradients), self.scratch
+        np.multiply(m, self.learning_rate / (1 - self.beta1 ** self.t), out=scratch)
+        scratch /= self._root()
+        parameters -= scratch
+
+    def _moments(self, gradients: np.ndarray) -> np.ndarray:
+        """Update both averages; return the first."""
+        m, s, scratch = *self.state[:2], self.scratch
+        _average_of_squares(s, gradients, self.beta2, scratch)
+        np.multiply(gradients, 1 - self.beta1, out=scratch)
+        m *= self.beta1
+        m += scratch
+        return m
+
+    def _root(self) -> np.ndarray:
+        """√ŝ + ε"""
+        root = np.sqrt(self.state[1])
+        root *= (1 - self.beta2 ** self.t) ** -0.5
+        root += self.epsilon
+        return root
+
+
+@dataclass(eq=False)
+class Nadam(Adam):
+    """Adam with Nesterov momentum (Dozat 2016), with PyTorch's schedule of μ.
+
+    θ ← θ − η [ μₜ₊₁ m/(1−Πμ·μₜ₊₁) + (1−μₜ) g/(1−Πμ) ] / (√ŝ + ε),  μₜ = β₁(1 − ½·0.96^(0.004 t)),
+    Πμ = μ₁·…·μₜ. Four definitions are in use; notebook 03 shows them side by side.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.mu_product = 1.0
+
+    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
+        m, scratch = self._moments(gradients), self.scratch
+        mu, mu_next = (self.beta1 * (1 - 0.5 * 0.96 ** (0.004 * t)) for t in (self.t, self.t + 1))
+        self.mu_product *= mu
+        root = self._root()
+        np.multiply(m, mu_next / (1 - self.mu_product * mu_next), out=scratch)
+        scratch += gradients * ((1 - mu) / (1 - self.mu_product))
+        scratch *= self.learning_rate
+        scratch /= root
+        parameters -= scratch
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov,
+    "rmsprop": RMSprop, "adam": Adam, "nadam": Nadam,
+}
+
+
+# ── Training ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Diverged(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+def evaluate(network: Network, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Mean loss (without penalty) and accuracy in [0, 1] on x (n, inputs), y (n,); NaN for n = 0.
+
+    Taught in notebook 03.
+    """
+    if len(x) == 0:
+        return np.nan, np.nan
+    log_p = network._log_probabilities(x)
+    accuracy = float((log_p.argmax(axis=1) == y).mean())
+    losses = LOSSES[network.loss].value(np.exp(log_p), log_p, y)
+    return float(losses.mean(dtype=np.float64)), accuracy
+
+
+def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam",
+          learning_rate: float = 1e-3, epochs: int = 10, batch_size: int = 32,
+          weight_decay: float = 0.0, seed: int = 0,
+          on_epoch: Callable[[dict[str, float]], bool | None] | None = None,
+          progress: bool = True) -> pd.DataFrame:
+    """Train in place; return one row an epoch. Taught in notebook 03.
+
+    optimizer : a name in OPTIMIZERS (fresh, with ``learning_rate`` > 0), or an instance, which
+        keeps its own learning rate and its state
+    epochs, batch_size : integers ≥ 1; each epoch shuffles anew and keeps the last, short batch
+    weight_decay : ≥ 0, coupled L2: adds weight_decay·W to the gradient of the weights
+    seed : of the shuffling. Same seed, machine and BLAS threads give the same bits.
+    on_epoch : called with each row (a dict); may return True to stop. Copy the parameters there to
+        keep the best epoch: ``train`` itself leaves the last epoch's weights.
+    progress : a bar when a person watches
+
+    Columns: epoch, train_loss, train_accuracy (running means over the epoch's batches, weighted by
+    their size), val_loss, val_accuracy (NaN without validation images), seconds (training alone).
+    Losses leave the penalty out, so that they compare.
+
+    Raises ValueError or TypeError for an argument out of range, and Diverged when the loss is no
+    longer finite; the network then holds the last weights with a finite loss.
+    """
+    _check_number(epochs, "epochs", Integral, 1)
+    _check_number(batch_size, "batch_size", Integral, 1)
+    _check_number(weight_decay, "weight_decay", Real, 0)
+    _check_number(seed, "seed", Integral, 0)
+    if isinstance(optimizer, str):
+        _check_choice(optimizer, "optimizer", OPTIMIZERS)
+        optimizer = OPTIMIZERS[optimizer](learning_rate=learning_rate)
+    x, y = network._check_x(data.x_train), network._check_y(data.y_train, len(data.x_train))
+    x_val, y_val = data.x_val, data.y_val
+    if len(x_val):
+        x_val, y_val = network._check_x(x_val), network._check_y(y_val, len(x_val))
+    rng, rows = np.random.default_rng(seed), []
+    last_finite = network.parameters.copy()
+    with _progress_bar(epochs, progress) as bar, np.errstate(over="ignore", invalid="ignore"):
+        for epoch in range(1, epochs + 1):
+            start = time.perf_counter()
+            try:
+                loss, accuracy = _train_epoch(network, optimizer, x, y, batch_size, weight_decay,
+                                              rng.permutation(len(x)), last_finite)
+                seconds = time.perf_counter() - start
+                val_loss, val_accuracy = evaluate(network, x_val, y_val)
+                if not np.isfinite(val_loss) and len(x_val):
+                    raise Diverged
+            except Diverged:
+                network.parameters[:] = last_finite
+                raise Diverged(
+                    f"the loss is no longer finite in epoch {epoch}: try a learning rate below "
+                    f"{optimizer.learning_rate:g}, a smaller weight decay or weight_init='xavier'. "
+                    "The network holds the last weights with a finite loss.") from None
+            rows.append({"epoch": epoch, "train_loss": loss, "train_accuracy": accuracy,
+                         "val_loss": val_loss, "val_accuracy": val_accuracy, "seconds": seconds})
+            bar.set_postfix(loss=f"{loss:.3f}", val_accuracy=f"{val_accuracy:.3f}")
+            bar.update()
+            if on_epoch is not None and on_epoch(dict(rows[-1])):
+                break
+    return pd.DataFrame(rows)
+
+
+def _train_epoch(network: Network, optimizer: Optimizer, x: np.ndarray, y: np.ndarray,
+                 batch_size: int, weight_decay: float, order: np.ndarray,
+                 last_finite: np.ndarray) -> tuple[float, float]:
+    """One pass over the images in the given order; return mean loss and accuracy."""
+    images = np.empty((min(batch_size, len(x)), x.shape[1]), x.dtype)
+    total_loss, correct = 0.0, 0
+    for start in range(0, len(order), batch_size):
+        batch = order[start:start + batch_size]
+        # mode="clip" lets NumPy copy straight into `images`; the indices are in range anyway
+        x_batch = np.take(x, batch, axis=0, out=images[:len(batch)], mode="clip")
+        y_batch = y[batch]
+        loss = network._backpropagate(x_batch, y_batch, weight_decay)
+        if not np.isfinite(loss):
+            raise Diverged
+        np.copyto(last_finite, network.parameters)
+        total_loss += loss * len(batch)
+        probabilities = network._buffers[2][-1]
+        correct += np.count_nonzero(probabilities.argmax(axis=1) == y_batch)
+        optimizer.loss = loss
+        optimizer.step(network.parameters, network.gradients)
+    return total_loss / len(order), correct / len(order)
+
+
+def _progress_bar(total: int, wanted: bool, unit: str = "epoch") -> Any:
+    """A tqdm bar, silent unless a person watches: at a terminal, or in a kernel that can ask them.
+
+    nbclient, nbconvert and nbval run kernels that cannot ask, so committed outputs stay clean.
+    """
+    from tqdm.auto import tqdm
+
+    shell = getattr(importlib.import_module("IPython"), "get_ipython", lambda: None)() \
+        if find_spec("IPython") else None
+    kernel = getattr(shell, "kernel", None)
+    watched = None if kernel is None else getattr(kernel, "_allow_stdin", True)
+    disable = True if not wanted else None if watched is None else not watched
+    return tqdm(total=total, unit=unit, disable=disable, leave=False)
+
+
+# ── Proof: gradients against central differences ──────────────────────────────────────────────────
+
+
+def gradient_check(network: Network, x: np.ndarray, y: np.ndarray,
+                   weight_decay: float = 0.0) -> pd.DataFrame:
+    """Compare the gradient with central differences, block by block. Taught in notebook 03.
+
+    Works on a float64 copy with weights redrawn at Xavier's scale and random biases (at the
+    network's own start small weights or zero biases could hide an error), on at most 32 of the
+    examples, all of them away from kinks such as ReLU's. A difference (L(θ+h) − L(θ−h))/2h with
+    h = 1e-5 is taken for at most 200 entries of a block; the error is ‖a−n‖/(‖a‖+‖n‖).
+
+    Columns: block (W1, b1, …), shape, checked, analytic_norm, numeric_norm, error.
+    Raises AssertionError naming the block when an error exceeds 1e-6; ValueError for x, y or
+    weight_decay as in `Network.loss_and_gradient`.
+    """
+    _check_number(weight_decay, "weight_decay", Real, 0)
+    h, rng = 1e-5, np.random.default_rng(0)
+    twin = Network(network.layer_sizes, network.activation, "zero", network.loss, dtype=np.float64)
+    x = twin._check_x(x)
+    y = twin._check_y(y, len(x))
+    x, y = _redraw_away_from_kinks(twin, x, y, rng)
+    twin.loss_and_gradient(x, y, weight_decay)
+    rows = []
+    for layer in range(len(twin.weights)):
+        for letter, values, gradient in (
+                ("W", twin.weights[layer], twin.weight_gradients[layer]),
+                ("b", twin.biases[layer], twin.bias_gradients[layer])):
+            flat, decay = values.reshape(-1), weight_decay if letter == "W" else 0.0
+            picked = rng.choice(flat.size, min(flat.size, 200), replace=False)
+            a = gradient.reshape(-1)[picked].copy()
+            n = np.array([_central_difference(twin, x, y, flat, i, h) + decay * flat[i]
+                          for i in picked])
+            norms = np.linalg.norm(a), np.linalg.norm(n)
+            error = np.linalg.norm(a - n) / (sum(norms) or 1.0)
+            rows.append((f"{letter}{layer + 1}", values.shape, len(picked), *norms, error))
+    table = pd.DataFrame(rows, columns=["block", "shape", "checked", "analytic_norm",
+                                        "numeric_norm", "error"])
+    wrong = table[~(table["error"] <= 1e-6)]
+    if len(wrong):
+        raise AssertionError("gradient differs from central differences in "
+                             + ", ".join(f"{r.block} (error {r.error:.1e})"
+                                         for r in wrong.itertuples()))
+    return table
+
+
+def _central_difference(network: Network, x: np.ndarray, y: np.ndarray, flat: np.ndarray,
+                        i: int, h: float) -> float:
+    """(L(θᵢ+h) − L(θᵢ−h)) / 2h of the mean loss without penalty; θ is put back afterwards."""
+    kept = flat[i]
+    flat[i] = kept + h
+    above = network.losses(x, y)
+    flat[i] = kept - h
+    below = network.losses(x, y)
+    flat[i] = kept
+    # The difference of each example first, then the mean: rounding errors stay small.
+    return float((above - below).mean() / (2 * h))
+
+
+def _slope_at(name: str, z: float) -> float:
+    """f'(z) of an activation in the registry, for one number."""
+    pre, a, slope = np.full((1, 1), z), np.empty((1, 1)), np.empty((1, 1))
+    ACTIVATIONS[name].function(pre, a)
+    ACTIVATIONS[name].derivative(pre, a, slope)
+    return float(slope[0, 0])
+
+
+def _redraw_away_from_kinks(twin: Network, x: np.ndarray, y: np.ndarray,
+                            rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw weights and biases; return at most 32 examples whose every z is away from 0.
+
+    A step h moves z by at most about h·|input|; twenty times that is far enough from ReLU's kink.
+    """
+    margin, best = 2e-4 * max(1.0, np.abs(x).max()), np.arange(0)
+    gains = [1 / np.clip(abs(_slope_at(name, 0.5)), 0.25, 1) for name in twin.activation] + [1.0]
+    for _ in range(50):
+        for w, b, gain in zip(twin.weights, twin.biases, gains, strict=True):
+            w[:] = gain * _xavier(rng, *w.shape)  # sigmoid's slope is ≤ ¼: make up for it
+            b[:] = rng.uniform(0.1, 0.5, b.shape) * rng.choice([-1, 1], b.shape)
+        twin._backpropagate(x, y, 0.0)
+        hidden = [np.ones((len(x), 1)), *twin._buffers[1][:-1]]
+        nearest = np.min([np.abs(z).min(axis=1) for z in hidden], axis=0)
+        clear = np.flatnonzero(nearest > margin)[:32]
+        if len(clear) > len(best):
+            best, drawn = clear, twin.parameters.copy()
+        if len(best) >= min(len(x), 32) // 2 + 1:
+            break
+    if len(best) == 0:
+        raise ValueError("x must hold an example that is away from every kink; scale it to [0, 1]")
+    twin.parameters[:] = drawn
+    return x[best], y[best]
+
+
+# ── Many configurations at once ───────────────────────────────────────────────────────────────────
+
+_CONFIG_DEFAULTS = {"hidden_layers": 3, "hidden_size": 64, "activation": "tanh",
+                    "weight_init": "xavier", "loss": "cross_entropy", "optimizer": "nadam",
+                    "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 32, "epochs": 10,
+                    "seed": 0}
+
+
+def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration completed by the defaults. Raises ValueError for a name that isn't one.
+
+    Names: hidden_layers, hidden_size, activation, weight_init, loss, optimizer, learning_rate,
+    weight_decay, batch_size, epochs, seed (of the weights and of the shuffling).
+    """
+    for name in config:
+        _check_choice(name, "a configuration's entry", _CONFIG_DEFAULTS)
+    full = {**_CONFIG_DEFAULTS, **config}
+    for name, registry in (("activation", ACTIVATIONS), ("weight_init", WEIGHT_INITS),
+                           ("loss", LOSSES), ("optimizer", OPTIMIZERS)):
+        _check_choice(full[name], name, registry)
+    for name in ("hidden_layers", "hidden_size", "batch_size", "epochs"):
+        _check_number(full[name], name, Integral, 0 if name == "hidden_layers" else 1)
+    _check_number(full["learning_rate"], "learning_rate", Real, 0, None, "neither")
+    _check_number(full["weight_decay"], "weight_decay", Real, 0)
+    _check_number(full["seed"], "seed", Integral, 0)
+    return full
+
+
+def train_config(config: Mapping[str, Any], data: Dataset, *,
+                 on_epoch: Callable[[dict[str, float]], bool | None] | None = None,
+                 progress: bool = False) -> tuple[Network, pd.DataFrame]:
+    """Build the network that a configuration (see `check_config`) describes, and train it."""
+    c = check_config(config)
+    sizes = data.network_sizes([c["hidden_size"]] * c["hidden_layers"])
+    network = Network(sizes, c["activation"], c["weight_init"], c["loss"], c["seed"])
+    history = train(network, data, optimizer=c["optimizer"], learning_rate=c["learning_rate"],
+                    epochs=c["epochs"], batch_size=c["batch_size"], weight_decay=c["weight_decay"],
+                    seed=c["seed"], on_epoch=on_epoch, progress=progress)
+    return network, history
+
+
+def train_many(configs: Iterable[Mapping[str, Any]], data: Dataset, *, workers: int | None = None,
+               progress: bool = True) -> list[tuple[Network, pd.DataFrame]]:
+    """`train_config` on each, in parallel: one process a core, one BLAS thread each.
+
+    Used in notebooks 03, 05, 06 and 07. Returns networks and histories in the order of ``configs``;
+    each history carries its configuration in further columns. The results don't depend on
+    ``workers`` (None: one a core). A run that diverges raises Diverged.
+    """
+    configs = [check_config(c) for c in configs]
+    results = list(_in_parallel(train_config, [(c, data) for c in configs], workers, progress))
+    return [(network, history.assign(**c))
+            for (network, history), c in zip(results, configs, strict=True)]
+
+
+def _in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | None,
+                 progress: bool, ordered: bool = True) -> Iterable[Any]:
+    """Yield ``function(*a)`` for each tuple, from worker processes with one BLAS thread each.
+
+    joblib hands big arrays over by memory map. The registries go along, so that an entry made in a
+    notebook works there too.
+    """
+    import joblib
+
+    if workers is not None:
+        _check_number(workers, "workers", Integral, 1)
+    workers = min(workers or joblib.cpu_count(), max(len(arguments), 1))
+    registries = (ACTIVATIONS, WEIGHT_INITS, LOSSES, OPTIMIZERS)
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        pool = joblib.Parallel(n_jobs=workers, batch_size=1, pre_dispatch="all",
+                               return_as="generator" if ordered else "generator_unordered")
+        tasks = (joblib.delayed(_with_registries)(registries, function, a) for a in arguments)
+        with _progress_bar(len(arguments), progress, "run") as bar:
+            for result in pool(tasks):
+                bar.update()
+                yield result
+
+
+def _with_registries(registries: Sequence[dict], function: Callable, arguments: tuple) -> Any:
+    own = (ACTIVATIONS, WEIGHT_INITS, LOSSES, OPTIMIZERS)
+    for mine, theirs in zip(own, registries, strict=True):
+        mine.update(theirs)
+    return function(*arguments)
+
+
+# ── The same network behind scikit-learn's interface ──────────────────────────────────────────────
+
+
+class NetworkClassifier(ClassifierMixin, BaseEstimator):
+    """The network as a scikit-learn classifier: labels of any kind, pipelines, grid search.
+
+    Arguments as in `Network` and `train`; hidden_sizes may be empty (softmax regression);
+    random_state is None, an integer or a RandomState. Computes in X's own precision: float32 stays
+    float32, all else becomes float64. After ``fit``: classes_, network_, history_, n_features_in_.
+    """
+
+    def __init__(self, hidden_sizes: Sequence[int] = (64, 64, 64), activation: str = "tanh",
+                 weight_init: str = "xavier", loss: str = "cross_entropy",
+                 optimizer: str | Optimizer = "nadam", learning_rate: float = 1e-3,
+                 weight_decay: float = 0.0, batch_size: int = 32, epochs: int = 10,
+                 random_state: Any = None) -> None:
+        self.hidden_sizes = hidden_sizes
+        self.activation = activation
+        self.weight_init = weight_init
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any) -> NetworkClassifier:
+        """Train on X (n, features) with labels y (n,). Raises ValueError as scikit-learn does."""
+        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), order="C")
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        sizes = [X.shape[1], *self.hidden_sizes, len(self.classes_)]
+        none = np.empty(0, np.int64)
+        data = Dataset("yours", X, labels, X[:0], none, X[:0], none,
+                       tuple(map(str, self.classes_)), (X.shape[1],))
+        self.network_ = Network(sizes, self.activation, self.weight_init, self.loss, seed, X.dtype)
+        self.history_ = train(
+            self.network_, data, optimizer=self.optimizer, learning_rate=self.learning_rate,
+            epochs=self.epochs, batch_size=self.batch_size, weight_decay=self.weight_decay,
+            seed=seed, progress=False)
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities (n, classes), columns in the order of ``classes_``."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=(np.float64, np.float32), order="C", reset=False)
+        return self.network_.forward(X)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable label of each row (n,)."""
+        best = self.predict_proba(X).argmax(axis=1)  # first: it checks that there was a fit
+        return self.classes_[best]
+
+
+# ── Pictures: figures are returned, `show` puts them on the page ──────────────────────────────────
+
+
+def _figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (7, 4), **kwargs: Any) -> Any:
+    """A figure and its axes, in the workbook's style, that no notebook shows on its own."""
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    with sns.axes_style("whitegrid"), sns.color_palette("colorblind"):
+        fig, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", **kwargs)
+    plt.close(fig)
+    return fig, axes
+
+
+def show(fig: Any, caption: str) -> None:
+    """Show a figure with its caption, which also becomes the picture's alternative text.
+
+    Used in every notebook. A caption stands alone: what the axes are, and the point of the figure.
+    """
+    import matplotlib.pyplot as plt
+    from IPython.display import Markdown, display
+
+    plt.close(fig)
+    display(fig, metadata={"image/png": {"alt": caption}})
+    display(Markdown(f"*Figure: {caption}*"))
+
+
+def plot_samples(images: np.ndarray, titles: Sequence[str], image_shape: Sequence[int],
+                 columns: int = 10) -> Any:
+    """Grid of images (n, pixels) in [0, 1], each under its title. Used in notebooks 01, 05, 07."""
+    rows = -(-len(images) // columns)
+    fig, axes = _figure(rows, columns, (1.15 * columns, 1.45 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, title in zip(axes.flat, images, titles, strict=False):
+        axis.imshow(image.reshape(image_shape), cmap="gray", vmin=0, vmax=1)
+        axis.set_title(title, fontsize=8)
+    return fig
+
+
+def plot_learning_curves(histories: pd.DataFrame, by: str | None = None,
+                         metrics: Sequence[str] = ("val_loss", "val_accuracy")) -> Any:
+    """Curves by epoch, one panel a metric: mean over seeds, band from lowest to highest.
+
+    histories : rows as `train` gives them, of several runs; ``by`` names the column that tells the
+        curves apart (by colour, dash and marker). Used in notebooks 03, 06 and 07.
+    """
+    import seaborn as sns
+
+    fig, axes = _figure(1, len(metrics), (5.2 * len(metrics), 3.8), squeeze=False)
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        sns.lineplot(histories, x="epoch", y=metric, hue=by, style=by, markers=by is not None,
+                     palette="colorblind" if by else None, errorbar=("pi", 100), ax=axis)
+        axis.set(xlabel="epoch", ylabel=metric.replace("val_", "validation ").replace("_", " "))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    return fig
+
+
+def plot_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], title: str = "") -> Any:
+    """Heat map of counts (K, K) with row rates: rows are the true class, columns the predicted one.
+
+    ``matrix`` as sklearn.metrics.confusion_matrix gives it. Used in notebooks 05 and 07.
+    """
+    import seaborn as sns
+
+    matrix = np.asarray(matrix)
+    rates = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    labels = np.array([[f"{count}\n{rate:.0%}" if count else "" for count, rate in zip(*rows)]
+                       for rows in zip(matrix, rates)])
+    fig, axis = _figure(size=(8, 6.8))
+    sns.heatmap(rates, annot=labels, fmt="", cmap="cividis", vmin=0, vmax=1, square=True, ax=axis,
+                xticklabels=class_names, yticklabels=class_names, annot_kws={"fontsize": 7},
+                cbar_kws={"label": "share of the true class"})
+    axis.set(xlabel="predicted class", ylabel="true class", title=title)
+    axis.tick_params(axis="x", rotation=45)
+    return fig
+
+
+def plot_parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], metric: str) -> Any:
+    """One curve a run through all its settings to its result; colour is the result.
+
+    table : as `run_sweep` returns it; columns : settings, from left to right; metric : the last
+        axis. Runs are spread a little around each value, so that they don't hide one another; the
+        best are drawn last. Used in notebooks 04 and 07.
+    """
+    import matplotlib as mpl
+    from matplotlib.path import Path as Curve
+
+    rng = np.random.default_rng(0)
+    table = table.dropna(subset=[metric]).sort_values(metric)
+    fig, axis = _figure(size=(1.5 * len(columns) + 3, 5))
+    heights = []
+    for i, column in enumerate(columns):
+        values = sorted(table[column].unique())
+        places = {v: (k + 0.5) / len(values) for k, v in enumerate(values)}
+        spread = rng.uniform(-0.3, 0.3, len(table)) / len(values)
+        heights.append(table[column].map(places).to_numpy(float) + spread)
+        axis.axvline(i, color="0.6", lw=1)
+        for value, place in places.items():
+            axis.text(i, place, f"{value}", fontsize=8, ha="center", va="center",
+                      bbox={"fc": "white", "ec": "0.7", "alpha": 0.85, "pad": 1.5}, zorder=5)
+    result = table[metric].to_numpy()
+    low, high = result.min(), result.max()
+    heights.append((result - low) / ((high - low) or 1))
+    norm, cmap = mpl.colors.Normalize(low, high), mpl.colormaps["cividis_r"]
+    xs = np.arange(len(heights))
+    for ys, value in zip(np.transpose(heights), result, strict=True):
+        points, codes = [(0, ys[0])], [Curve.MOVETO]
+        for x0, y0, x1, y1 in zip(xs, ys, xs[1:], ys[1:]):
+            points += [(x0 + 0.5, y0), (x1 - 0.5, y1), (x1, y1)]
+            codes += [Curve.CURVE4] * 3
+        axis.add_patch(mpl.patches.PathPatch(Curve(points, codes), fc="none", lw=0.9, alpha=0.7,
+                                             ec=cmap(norm(value))))
+    axis.set(xlim=(-0.5, len(columns) + 0.2), ylim=(-0.02, 1.02), yticks=[])
+    axis.set_xticks(xs, [*(c.replace("_", "\n") for c in columns), metric.replace("_", "\n")])
+    axis.grid(False)
+    fig.colorbar(mpl.cm.ScalarMappable(norm, cmap), ax=axis, label=metric.replace("_", " "))
+    return fig
+
+
+def importance(table: pd.DataFrame, columns: Sequence[str], metric: str) -> pd.DataFrame:
+    """How much each setting matters for the metric, by W&B's recipe; taught in notebook 04.
+
+    A random forest on one-hot settings gives ``importance`` (shares that sum to 1), the correlation
+    of each one-hot column (or number) with the metric gives ``correlation`` in [-1, 1]. One row a
+    setting, or a setting's value where it is a name.
+    """
+    from sklearn.ensemble import RandomForestRegressor
+
+    table = table.dropna(subset=[metric])
+    encoded = pd.get_dummies(table[list(columns)], dtype=float)
+    forest = RandomForestRegressor(200, random_state=0).fit(encoded, table[metric])
+    constant = (encoded.std() == 0) | (table[metric].std() == 0)
+    correlation = encoded.loc[:, ~constant].corrwith(table[metric])
+    return (pd.DataFrame({"setting": encoded.columns, "importance": forest.feature_importances_,
+                          "correlation": correlation.reindex(encoded.columns).fillna(0).to_numpy()})
+            .sort_values("importance", ascending=False, ignore_index=True))
+
+
+def plot_importance(table: pd.DataFrame, title: str = "") -> Any:
+    """Bars of `importance` beside the correlation of each setting. Used in notebooks 04 and 07."""
+    import seaborn as sns
+
+    fig, axes = _figure(1, 2, (9, 0.3 * len(table) + 1.2), sharey=True)
+    for axis, column, colour in zip(axes, ("importance", "correlation"), (0, 1), strict=True):
+        sns.barplot(table, x=column, y="setting", ax=axis,
+                    color=sns.color_palette("colorblind")[colour])
+        axis.set(ylabel="")
+    axes[1].axvline(0, color="0.3", lw=1)
+    fig.suptitle(title)
+    return fig
+
+
+# ── What every notebook uses ──────────────────────────────────────────────────────────────────────
+
+
+def print_versions() -> None:
+    """Print the versions that this run's numbers come from; the last line of the set-up cell."""
+    names = ("numpy", "pandas", "scikit-learn", "keras", "wandb", "optuna")
+    found = ", ".join(f"{name} {metadata.version(name)}" for name in names
+                      if find_spec(name.replace("scikit-", "sk")))
+    print(f"helpers {__version__} · Python {platform.python_version()} · {found}")
+
+
+def banner(data: Dataset) -> None:
+    """Say on the page which data this run uses; loudly when it is the fallback."""
+    from IPython.display import Markdown, display
+
+    sizes = f"{len(data.x_train):,} training and {len(data.x_val):,} validation images"
+    if data.name == "digits":
+        display(Markdown(
+            f"> ⚠️ **Fallback: this run uses scikit-learn's small digits** ({sizes}), because the "
+            "full data set could not be had. Everything below works, but numbers and pictures are "
+            "those of the digits. `data/README.md` says how to get the real data."))
+    else:
+        display(Markdown(f"> **Data:** {data.name}, {sizes}."))
+
+
+def check_band(what: str, value: float, data: Dataset, **bands: tuple[float, float]) -> None:
+    """Assert that a figure lies in the band of this run's data set, and print both.
+
+    bands : one (low, high) for each data set, e.g. ``fashion_mnist=(0.86, 0.90)``. Used in every
+    notebook: the bands are wide enough for any machine, and tight enough to mean something.
+    Raises AssertionError outside the band, ValueError when the data set has none.
+    """
+    if data.name not in bands:
+        raise ValueError(f"bands must have an entry for {data.name}; got {', '.join(bands)}")
+    low, high = bands[data.name]
+    assert low <= value <= high, f"{what} is {value:.4g}, outside [{low:g}, {high:g}]"
+    print(f"{what}: {value:.4g}, within [{low:g}, {high:g}] as expected on {data.name}")
