@@ -1,4 +1,4 @@
-"""The rules every committed notebook keeps. `make lint` prints what breaks them, a test fails on it.
+"""The rules every committed notebook keeps: `make lint` prints what breaks them, a test fails.
 
 A rule is a function that takes a `Page` and returns what is wrong, one sentence each, so that a
 reader sees everything at once. `RULES` names them all.
@@ -27,9 +27,7 @@ MACHINE_PATH = re.compile(
     r"(?<![\w.])(/root|/home/[\w.-]+|/Users/[\w.-]+|/tmp|/private|/var/folders|/work|/workspace)/"
     r"|\b[A-Za-z]:\\+Users\\"
 )
-KEY = re.compile(
-    r"wandb_v1_\w+|WANDB_API_KEY|\b[0-9a-f]{40}\b|\bgh[pousr]_\w{20,}|\bsk-\w{20,}"
-)
+KEY = re.compile(r"wandb_v1_\w+|WANDB_API_KEY|\b[0-9a-f]{40}\b|\bgh[pousr]_\w{20,}|\bsk-\w{20,}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def data_of(cell: nbformat.NotebookNode, mime: str) -> str | None:
 
 
 def texts(page: Page) -> str:
-    """All text that outputs hold: streams, errors and data. Pictures are left out: base64 is noise."""
+    """All text that outputs hold. Pictures are left out: base64 is noise."""
     parts: list[str] = []
     for output in page.outputs:
         parts += [output.get("text", ""), *output.get("traceback", [])]
@@ -113,7 +111,7 @@ def headings(markdown: str) -> list[tuple[int, str]]:
 def links(markdown: str) -> list[str]:
     """The address of each link and image, in Markdown or HTML."""
     found = [t["attrs"]["url"] for t in tokens(markdown) if t["type"] in ("link", "image")]
-    html = " ".join(t["raw"] for t in tokens(markdown) if t["type"] in ("block_html", "inline_html"))
+    html = " ".join(t["raw"] for t in tokens(markdown) if t["type"].endswith("_html"))
     return found + re.findall(r"""(?:href|src)=["']([^"']+)""", html)
 
 

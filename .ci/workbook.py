@@ -24,8 +24,9 @@ from pathlib import Path
 import nbformat
 import notebook_rules
 from nbclient import NotebookClient
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from notebook_rules import BADGE, ROOT, Page, project_files, repository_address
+from pages import build_pages, write_whole
 
 NOTEBOOKS = ROOT / "notebooks"
 REPORTS = ROOT / "reports"
@@ -59,13 +60,8 @@ def set_environment(records: Path) -> None:
         PYTHONUTF8="1",
     )
     os.environ.setdefault("WANDB_MODE", "offline")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(temporary, path)
+    if os.environ.get("WORKBOOK_DATA"):  # a kernel works in notebooks/, not where it was called
+        os.environ["WORKBOOK_DATA"] = os.path.abspath(os.environ["WORKBOOK_DATA"])
 
 
 # ── Executing notebooks ───────────────────────────────────────────────────────────────────────────
@@ -75,12 +71,13 @@ def execute(path: Path) -> tuple[Page, list[str]]:
     """Run a notebook top to bottom in a fresh kernel; return it, cleaned, and what went wrong."""
     print(f"{path.stem} …", end=" ", flush=True)
     notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":  # after an error nothing of an older run may remain
+            cell.outputs, cell.execution_count = [], None
     client = NotebookClient(
         notebook,
         timeout=CELL_SECONDS,
         kernel_name="python3",
-        allow_errors=True,  # the error stays in the page, where a reader looks for it
-        force_raise_errors=False,
         record_timing=False,
         store_widget_state=False,
         coalesce_streams=True,
@@ -90,6 +87,8 @@ def execute(path: Path) -> tuple[Page, list[str]]:
     failed = []
     try:
         client.execute()
+    except CellExecutionError:
+        pass  # the cell holds the error, and no_error finds it there
     except (CellTimeoutError, DeadKernelError) as error:
         failed = [str(error)]
     seconds = time.perf_counter() - start
@@ -116,8 +115,6 @@ def clean(notebook: nbformat.NotebookNode, seconds: float) -> None:
 
 def run() -> int:
     """Execute every notebook into reports/local and build the pages; no tracked file changes."""
-    from pages import build_pages
-
     set_environment(LOCAL / "run")
     executed = LOCAL / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)
@@ -136,7 +133,7 @@ def run() -> int:
 
 
 def refresh(names: list[str]) -> int:
-    """Refresh committed outputs, records and the README's table; a notebook that fails writes nothing."""
+    """Refresh committed outputs, records and the README's table; a failing notebook writes none."""
     sys.path.insert(0, str(ROOT))
     import helpers
 
@@ -332,8 +329,6 @@ def main() -> int:
         case "notebooks":
             return refresh(arguments.names)
         case "pages":
-            from pages import build_pages
-
             return build_pages(NOTEBOOKS)
         case "lint":
             return lint()

@@ -1,0 +1,149 @@
+"""Seconds an epoch beside PyTorch and scikit-learn, and the memory a training run needs.
+
+One thread each, the same network and data, in turns, so that a busy machine slows
+all of them alike.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[name] = "1"  # before anything loads a BLAS
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import helpers  # noqa: E402
+
+HIDDEN = [64, 64, 64, 64]
+BATCH = 32
+ROUNDS = 5
+MEMORY_SCRIPT = """
+import helpers
+data = helpers.load_data()
+network = helpers.Network([data.x_train.shape[1], 64, 64, 64, 64, 10], activation="tanh")
+helpers.train(network, data, optimizer="nadam", epochs=1, progress=False)
+"""
+
+
+def ours(data: helpers.Dataset) -> Callable[[], float]:
+    """An epoch of helpers.train; it is asked for its own `seconds`, which leave validation out."""
+    sizes = [data.x_train.shape[1], *HIDDEN, len(data.class_names)]
+    network = helpers.Network(sizes, activation="tanh")
+    optimizer = helpers.OPTIMIZERS["nadam"](learning_rate=1e-3)
+
+    def epoch() -> float:
+        history = helpers.train(
+            network, data, optimizer=optimizer, epochs=1, batch_size=BATCH, progress=False
+        )
+        return float(history["seconds"].iloc[-1])
+
+    return epoch
+
+
+def torch_epochs(data: helpers.Dataset) -> dict[str, Callable[[], float]]:
+    """An epoch of PyTorch in eager mode, for both ways of feeding batches."""
+    import torch
+
+    torch.set_num_threads(1)
+    x, y = torch.from_numpy(data.x_train.copy()), torch.from_numpy(data.y_train.copy())
+    generator = torch.Generator().manual_seed(0)
+
+    def indexed() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = torch.randperm(len(x), generator=generator)
+        for rows in order.split(BATCH):
+            yield x[rows], y[rows]
+
+    def contiguous() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = torch.randperm(len(x), generator=generator)
+        yield from zip(x[order].split(BATCH), y[order].split(BATCH), strict=True)
+
+    def epoch_of(batches: Callable[[], Iterator]) -> Callable[[], float]:
+        torch.manual_seed(0)
+        layers: list[torch.nn.Module] = []
+        widths = [x.shape[1], *HIDDEN]
+        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+            layers += [torch.nn.Linear(fan_in, fan_out), torch.nn.Tanh()]
+        model = torch.nn.Sequential(*layers, torch.nn.Linear(HIDDEN[-1], len(data.class_names)))
+        optimizer = torch.optim.NAdam(model.parameters(), lr=1e-3, foreach=True)
+        loss_function = torch.nn.CrossEntropyLoss()
+
+        def epoch() -> float:
+            start = time.perf_counter()
+            for inputs, labels in batches():
+                optimizer.zero_grad()
+                loss_function(model(inputs), labels).backward()
+                optimizer.step()
+            return time.perf_counter() - start
+
+        return epoch
+
+    return {"PyTorch, indexed": epoch_of(indexed), "PyTorch, contiguous": epoch_of(contiguous)}
+
+
+def sklearn_epoch(data: helpers.Dataset) -> Callable[[], float]:
+    """An epoch of scikit-learn's own network, with Adam, the nearest rule it has."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
+    model = MLPClassifier(
+        HIDDEN, activation="tanh", batch_size=BATCH, alpha=0.0, max_iter=1, warm_start=True
+    )
+
+    def epoch() -> float:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # one epoch is what is asked for
+            start = time.perf_counter()
+            model.fit(data.x_train, data.y_train)
+            return time.perf_counter() - start
+
+    return epoch
+
+
+def peak_megabytes() -> float:
+    """Peak memory of a process of its own that loads the data and trains one epoch."""
+    child = subprocess.Popen([sys.executable, "-c", MEMORY_SCRIPT], cwd=ROOT)
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise RuntimeError("the process that measures memory failed")
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
+    return usage.ru_maxrss * unit / 1e6
+
+
+def bench() -> int:
+    """Measure in turns, print medians, ratios and memory."""
+    data = helpers.load_data()
+    helpers_name = f"helpers {helpers.__version__}"
+    racers: dict[str, Callable[[], float]] = {helpers_name: ours(data)}
+    if find_spec("torch"):
+        racers |= torch_epochs(data)
+    else:
+        print("PyTorch is not installed: that comparison is left out (pip install torch)")
+    racers["scikit-learn"] = sklearn_epoch(data)
+    print(f"{data.name}: {len(data.x_train):,} images, one thread, {ROUNDS} rounds after a warm-up")
+    for epoch in racers.values():
+        epoch()
+    seconds: dict[str, list[float]] = {name: [] for name in racers}
+    for _ in range(ROUNDS):
+        for name, epoch in racers.items():
+            seconds[name].append(epoch())
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    for name, times in seconds.items():
+        spread = f"({min(times):.2f}–{max(times):.2f})"
+        print(f"{name:20} {medians[name]:6.2f} s an epoch  {spread}")
+    ours_median = medians[helpers_name]
+    fastest_torch = min((t for n, t in medians.items() if n.startswith("PyTorch")), default=None)
+    if fastest_torch:
+        print(f"of PyTorch's time      {ours_median / fastest_torch:.2f}  (target ≤ 0.45)")
+    print(f"of scikit-learn's time {ours_median / medians['scikit-learn']:.2f}  (target ≤ 0.60)")
+    if sys.platform != "win32":
+        print(f"peak memory            {peak_megabytes():.0f} MB  (target < 800)")
+    return 0
