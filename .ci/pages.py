@@ -16,8 +16,9 @@ from jinja2 import pass_context
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-from notebook_rules import BADGE, ROOT, SETUP_CELL, Page, data_of, headings, tagged
 from pygments.formatters import HtmlFormatter
+
+from notebook_rules import BADGE, ROOT, SETUP_CELL, Page, data_of, headings, tagged
 
 REPORTS = ROOT / "reports"
 IN_THE_REPORT = ("01", "02", "03", "04", "05", "06", "07")

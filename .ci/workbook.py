@@ -22,9 +22,10 @@ import time
 from pathlib import Path
 
 import nbformat
-import notebook_rules
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+import notebook_rules
 from notebook_rules import BADGE, ROOT, Page, project_files, repository_address
 from pages import build_pages, write_whole
 

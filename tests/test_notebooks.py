@@ -8,11 +8,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import helpers
 import nbformat
-import notebook_rules
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+import helpers
+import notebook_rules
 from notebook_rules import BADGE, FALLBACK_SIGNS, ROOT, RULES, SETUP_CELL, Page
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
