@@ -1197,6 +1197,367 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[best]
 
 
+# ── Sweeps: the W&B dictionary, on W&B's server or on this machine ────────────────────────────────
+
+SWEEP: dict[str, Any] = {
+    "name": "feed-forward-10-classes",
+    "method": "random",
+    "metric": {"name": "best_val_accuracy", "goal": "maximize"},
+    "parameters": {
+        "epochs": {"values": [5, 10]},
+        "hidden_layers": {"values": [3, 4, 5]},
+        "hidden_size": {"values": [32, 64, 128]},
+        "weight_decay": {"values": [0, 0.0005, 0.5]},
+        "learning_rate": {"values": [1e-3, 1e-4]},
+        "optimizer": {"values": ["sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam"]},
+        "batch_size": {"values": [16, 32, 64]},
+        "weight_init": {"values": ["random", "xavier"]},
+        "activation": {"values": ["sigmoid", "tanh", "relu"]},
+    },
+}
+_SHORT = {"hidden_layers": "hl", "batch_size": "bs", "activation": "ac", "hidden_size": "hs",
+          "optimizer": "op", "learning_rate": "lr", "weight_decay": "wd", "weight_init": "wi",
+          "epochs": "ep", "loss": "lo", "seed": "se"}
+_RESULTS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+
+def run_name(config: Mapping[str, Any]) -> str:
+    """A run's name from its configuration: ``hl_3_bs_16_ac_tanh_…``. Used in notebooks 04 and 07."""
+    return "_".join(f"{short}_{config[key]}" for key, short in _SHORT.items() if key in config)
+
+
+def run_sweep(sweep: Mapping[str, Any], data: Dataset, *, count: int, workers: int | None = None,
+              storage: str | Path | None = None, project: str = "backprop-workbook", seed: int = 0,
+              progress: bool = True) -> pd.DataFrame:
+    """Train ``count`` configurations of a W&B sweep dictionary. Taught in notebook 04.
+
+    WANDB_MODE decides, ``offline`` unless set: ``online`` uses wandb.sweep and wandb.agent; else
+    Optuna drives the same dictionary here, and with ``offline`` every run is also a W&B offline
+    run in `reports_folder`, ready for ``wandb sync``.
+
+    sweep : name, method (grid, random, bayes), metric, parameters (value, values, min and max;
+        distribution uniform, int_uniform, q_uniform, log_uniform_values, categorical, constant),
+        early_terminate (type hyperband). Parameters are the names of `check_config`.
+    count : how many runs, each of another configuration
+    workers : processes, one BLAS thread each; None: one a core
+    storage : journal file (default ``sweeps.journal`` in `reports_folder`; one call at a time), or
+        an Optuna URL with ``://`` for many machines. A study belongs to this sweep, data, seed and
+        version alone. Called again after a crash, the sweep goes on where it stopped.
+    seed : of the plan, the weights and the shuffling
+
+    Grid and random run the same configurations whatever the number of workers. Returns one row a
+    run: its parameters, name, state (finished, pruned by hyperband, failed: diverged),
+    best_val_accuracy, the last epoch's losses and accuracies, epochs_run, seconds, and ``history``
+    (every epoch as JSON, see `sweep_history`).
+    Raises ValueError or TypeError, before any run, for what cannot be done.
+    """
+    space = _check_sweep(sweep)
+    _check_number(count, "count", Integral, 1, _size(space))
+    _check_number(seed, "seed", Integral, 0)
+    if len(data.x_val) == 0:
+        raise ValueError("data must have validation images: load it with val_fraction > 0")
+    mode = os.environ.get("WANDB_MODE") or "offline"
+    _check_choice(mode, "WANDB_MODE", ["offline", "online", "disabled"])
+    if mode == "online":
+        return _run_online(sweep, data, count, workers, project, seed)
+    storage = str(storage or reports_folder() / "sweeps.journal")
+    if storage.startswith("sqlite") and (workers := workers or 1) > 1:
+        raise ValueError("storage: SQLite takes one worker; use a journal file or PostgreSQL")
+    name = _study_name(sweep, data, seed)
+    study = _open_study(storage, name, sweep, create=True)
+    waiting = _fill_queue(study, sweep, space, count, seed, journal="://" not in storage)
+    task = (dict(sweep), data, storage, name, project, seed)
+    for _ in _in_parallel(_run_trial, [task] * waiting, workers, progress, ordered=False):
+        pass
+    rows = [t.user_attrs["row"] for t in _live(study) if "row" in t.user_attrs]
+    if sweep["method"] != "bayes":
+        order = {run_name(c): i for i, c in enumerate(_plan(sweep, space, count, seed))}
+        rows = sorted((r for r in rows if r["name"] in order), key=lambda r: order[r["name"]])
+    return pd.DataFrame(rows[:count])
+
+
+def sweep_history(table: pd.DataFrame) -> pd.DataFrame:
+    """Every epoch of every run of `run_sweep`'s table, with the run's settings beside it."""
+    settings = table.drop(columns=["history", "seconds", *_RESULTS])
+    parts = [pd.DataFrame(json.loads(h)).assign(**dict(s)) for h, (_, s) in
+             zip(table["history"], settings.iterrows(), strict=True)]
+    return pd.concat([p for p in parts if len(p)], ignore_index=True)
+
+
+def _check_sweep(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """The sweep's parameters as Optuna distributions; ValueError names what has no equivalent."""
+    for key in sweep:
+        _check_choice(key, "sweep's entry", ["name", "description", "method", "metric",
+                                             "parameters", "early_terminate"])
+    _check_choice(sweep.get("method"), "sweep's method", ["grid", "random", "bayes"])
+    metric = sweep.get("metric", {})
+    _check_choice(metric.get("name"), "sweep's metric name", ["best_val_accuracy", *_RESULTS])
+    _check_choice(metric.get("goal"), "sweep's metric goal", ["maximize", "minimize"])
+    if not sweep.get("parameters"):
+        raise ValueError("sweep's parameters must name at least one parameter")
+    for key in sweep.get("early_terminate", {}):
+        _check_choice(key, "early_terminate's entry", ["type", "min_iter", "max_iter", "s", "eta"])
+    if "early_terminate" in sweep:
+        _check_choice(sweep["early_terminate"].get("type"), "early_terminate's type", ["hyperband"])
+    space = {name: _distribution(name, spec) for name, spec in sweep["parameters"].items()}
+    for name, distribution in space.items():  # every value must do, before any run starts
+        ends = ("low", "high")
+        for value in getattr(distribution, "choices", None) or [getattr(distribution, e)
+                                                                for e in ends]:
+            check_config({name: value})
+    return space
+
+
+def _distribution(name: str, spec: Mapping[str, Any]) -> Any:
+    """One parameter of a W&B sweep as an Optuna distribution."""
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    spec = dict(spec)
+    whole = all(isinstance(spec.get(k), Integral) for k in ("min", "max"))
+    default = ("categorical" if "values" in spec else "constant" if "value" in spec else
+               "int_uniform" if whole else "uniform")
+    kind, keys = spec.pop("distribution", default), set(spec)
+    if kind in ("categorical", "constant") and keys in ({"values"}, {"value"}):
+        return CategoricalDistribution(spec["values"] if "values" in spec else [spec["value"]])
+    if kind == "int_uniform" and keys == {"min", "max"}:
+        return IntDistribution(spec["min"], spec["max"])
+    if kind in ("uniform", "log_uniform_values") and keys == {"min", "max"}:
+        return FloatDistribution(spec["min"], spec["max"], log=kind.startswith("log"))
+    if kind == "q_uniform" and keys in ({"min", "max"}, {"min", "max", "q"}):
+        return FloatDistribution(spec["min"], spec["max"], step=spec.get("q", 1))
+    raise ValueError(f"sweep's parameter {name!r} has no local equivalent: distribution {kind!r} "
+                     f"with {', '.join(sorted(keys)) or 'nothing'}")
+
+
+def _values(distribution: Any) -> list | None:
+    """All values a distribution can take; None when they can't be listed."""
+    if hasattr(distribution, "choices"):
+        return list(distribution.choices)
+    if isinstance(distribution.high, int):
+        return list(range(distribution.low, distribution.high + 1))
+    return None
+
+
+def _size(space: Mapping[str, Any]) -> int | None:
+    """Number of different configurations; None when it has no end."""
+    values = [_values(d) for d in space.values()]
+    return None if None in values else int(np.prod([len(v) for v in values]))
+
+
+def _plan(sweep: Mapping[str, Any], space: Mapping[str, Any], count: int, seed: int) -> list[dict]:
+    """The first ``count`` configurations of a grid or random sweep: different, seeded, in order."""
+    import optuna
+    from sklearn.model_selection import ParameterGrid
+
+    if sweep["method"] == "grid":
+        values = {name: _values(d) for name, d in space.items()}
+        if None in values.values():
+            raise ValueError("sweep's method grid needs values for every parameter")
+        grid = ParameterGrid(values)
+        return [grid[i] for i in np.random.default_rng(seed).permutation(len(grid))[:count]]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    plan: dict[str, dict] = {}
+    while len(plan) < count:
+        config = study.ask(dict(space)).params
+        plan.setdefault(run_name(config), config)
+    return list(plan.values())
+
+
+def _study_name(sweep: Mapping[str, Any], data: Dataset, seed: int) -> str:
+    """Digest of all that decides the results, so that an edited sweep never resumes an old one."""
+    digest = hashlib.sha256(json.dumps([sweep, data.name, int(seed), __version__]).encode())
+    for array in (data.x_train, data.y_train, data.x_val, data.y_val):
+        digest.update(np.ascontiguousarray(array).data)
+    return f"{sweep.get('name', 'sweep')}-{digest.hexdigest()[:16]}"
+
+
+def _open_study(storage: str, name: str, sweep: Mapping[str, Any], create: bool = False) -> Any:
+    """The Optuna study in a journal file or behind a URL."""
+    import optuna
+    from optuna.storages import JournalStorage, RDBStorage, journal
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    direction = sweep["metric"]["goal"]
+    try:
+        if "://" in storage:
+            engine = RDBStorage(storage, heartbeat_interval=60, grace_period=180)
+        else:
+            Path(storage).parent.mkdir(parents=True, exist_ok=True)
+            # Symbolic links need a privilege on Windows
+            lock = journal.JournalFileOpenLock(storage) if os.name == "nt" else None
+            engine = JournalStorage(journal.JournalFileBackend(storage, lock))
+        if create:
+            optuna.create_study(storage=engine, study_name=name, direction=direction,
+                                load_if_exists=True)
+        return optuna.load_study(study_name=name, storage=engine, pruner=_pruner(sweep))
+    except Exception as error:
+        shown = storage.split("://")[0] + "://…" if "://" in storage else storage  # no password
+        raise ValueError(f"storage {shown} cannot be opened as an Optuna study: "
+                         f"{type(error).__name__}") from error
+
+
+def _pruner(sweep: Mapping[str, Any]) -> Any:
+    """W&B's hyperband (one bracket) as successive halving."""
+    import optuna
+
+    rule = sweep.get("early_terminate")
+    if rule is None:
+        return optuna.pruners.NopPruner()
+    eta = rule.get("eta", 3)
+    first = rule.get("min_iter") or int(rule["max_iter"] / eta ** rule["s"])
+    return optuna.pruners.SuccessiveHalvingPruner(min_resource=max(first, 1), reduction_factor=eta)
+
+
+def _live(study: Any) -> list[Any]:
+    """Planned trials that have a result, or wait, or run; those cut off by a crash are not."""
+    return [t for t in study.get_trials(deepcopy=False) if "planned" in t.user_attrs
+            and ("row" in t.user_attrs or t.state.name in ("WAITING", "RUNNING"))]
+
+
+def _fill_queue(study: Any, sweep: Mapping[str, Any], space: Mapping[str, Any], count: int,
+                seed: int, journal: bool) -> int:
+    """Queue what is missing up to ``count`` runs; return how many wait.
+
+    A queued trial is taken by one worker alone, on however many machines: that keeps the count.
+    """
+    import optuna
+
+    if journal:  # what a journal shows as running was cut off: one call at a time has it open
+        for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    else:
+        optuna.storages.fail_stale_trials(study)
+    live = _live(study)
+    if sweep["method"] == "bayes":
+        missing = [{}] * (count - len(live))
+    else:
+        there = [t.user_attrs["planned"] for t in live]
+        missing = [c for c in _plan(sweep, space, count, seed) if c not in there]
+    for config in missing:
+        study.enqueue_trial(config, user_attrs={"planned": config})
+    return sum(t.state.name == "WAITING" for t in _live(study))
+
+
+class _Repeated(Exception):
+    """A trial that another one has taken already."""
+
+
+def _run_trial(sweep: dict, data: Dataset, storage: str, name: str, project: str,
+               seed: int) -> None:
+    """Take one trial from the queue and run it. This is what a worker process does."""
+    import optuna
+
+    study = _worker_study(storage, name, json.dumps(sweep))
+    space, bayes = _check_sweep(sweep), sweep["method"] == "bayes"
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), constant_liar=True)
+    limit = sweep.get("early_terminate", {}).get("max_iter", np.inf)
+    limit /= sweep.get("early_terminate", {}).get("eta", 3)  # W&B's last band ends here
+    done = False
+
+    def objective(trial: Any) -> float:
+        nonlocal done
+        done = "planned" not in trial.user_attrs  # the queue was empty: nothing left to do
+        for parameter, distribution in space.items():
+            trial._suggest(parameter, distribution)
+        others = [t for t in _live(study) if t.number != trial.number]
+        if done or any(t.params == trial.params for t in others
+                       if bayes or t.number < trial.number):
+            raise _Repeated
+        done = True
+
+        def on_epoch(row: dict) -> bool:
+            trial.report(row[sweep["metric"]["name"]], int(row["epoch"]))
+            return row["epoch"] <= limit and trial.should_prune()
+
+        row = _logged_run(dict(trial.params), data, project, seed, on_epoch)
+        trial.set_user_attr("row", row)
+        if row["state"] == "failed":
+            raise Diverged
+        if row["state"] == "pruned":
+            raise optuna.TrialPruned
+        return row[sweep["metric"]["name"]]
+
+    while not done:
+        study.optimize(objective, n_trials=1, catch=(_Repeated, Diverged))
+        if not done and bayes:
+            unseen = _unseen(space, study, seed)
+            study.enqueue_trial(unseen, user_attrs={"planned": {}})
+        elif not done:
+            break
+
+
+@lru_cache(maxsize=4)
+def _worker_study(storage: str, name: str, sweep: str) -> Any:
+    return _open_study(storage, name, json.loads(sweep))
+
+
+def _unseen(space: Mapping[str, Any], study: Any, seed: int) -> dict:
+    """A random configuration that no run has taken."""
+    taken = {run_name(t.params) for t in _live(study) if t.params}
+    count = len(taken) + 1
+    plan = _plan({"method": "random"}, space, min(count, _size(space) or count), seed)
+    return next(c for c in plan if run_name(c) not in taken)
+
+
+def _logged_run(config: dict | None, data: Dataset, project: str, seed: int,
+                on_epoch: Callable[[dict], bool] | None = None) -> dict[str, Any]:
+    """Train one configuration as one W&B run and return its row of the table.
+
+    ``config`` None: it comes from the W&B agent. ``on_epoch`` may return True to prune.
+    """
+    import wandb
+
+    folder = reports_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with wandb.init(project=project, config=config, dir=folder,
+                    mode=os.environ.get("WANDB_MODE") or "offline",
+                    settings=wandb.Settings(silent=True, console="off")) as run:
+        config = {k: v for k, v in dict(run.config if config is None else config).items()}
+        run.name = run_name(config)
+        epochs: list[dict] = []
+        state = "finished"
+
+        def log(row: dict) -> bool:
+            nonlocal state
+            best = max(row["val_accuracy"], *(e["val_accuracy"] for e in epochs), 0)
+            epochs.append(row)
+            row = {**row, "best_val_accuracy": best}
+            run.log(row)
+            if on_epoch is not None and on_epoch(row):
+                state = "pruned"
+            return state == "pruned"
+
+        try:
+            train_config({"seed": seed, **config}, data, on_epoch=log)
+        except Diverged:
+            state = "failed"
+        run.summary["state"] = state
+    last = epochs[-1] if epochs else dict.fromkeys(_RESULTS, np.nan)
+    return {**config, "name": run_name(config), "state": state,
+            "best_val_accuracy": max((e["val_accuracy"] for e in epochs), default=np.nan),
+            **{k: last[k] for k in _RESULTS}, "epochs_run": len(epochs),
+            "seconds": sum(e["seconds"] for e in epochs), "history": json.dumps(epochs)}
+
+
+def _run_online(sweep: Mapping[str, Any], data: Dataset, count: int, workers: int | None,
+                project: str, seed: int) -> pd.DataFrame:
+    """The same sweep on W&B's server: one agent in this process for each ``count`` runs."""
+    import wandb
+
+    if not (wandb.api.api_key and _reachable(wandb.api.settings("base_url"))):
+        raise ConnectionError("WANDB_MODE=online needs `wandb login` and W&B's server; unset it to "
+                              "sweep on this machine (upload later with `wandb sync`)")
+    rows: list[dict] = []
+    sweep_id = wandb.sweep(dict(sweep), project=project)
+    wandb.agent(sweep_id, lambda: rows.append(_logged_run(None, data, project, seed)),
+                project=project, count=count)
+    return pd.DataFrame(rows)
+
+
 # ── Pictures: figures are returned, `show` puts them on the page ──────────────────────────────────
 
 
