@@ -45,6 +45,9 @@ table { display: block; overflow-x: auto; border-collapse: collapse;
         font-size: .85rem; margin: 1em 0; }
 th, td { padding: .3em .7em; border-bottom: 1px solid #ddd; text-align: left; }
 td { font-variant-numeric: tabular-nums; }
+mtd { padding: .2em .4em; } mi[mathvariant^=bold] { font-weight: bold; }
+mtd[columnalign=right] { text-align: right; padding-right: 0; }
+mtd[columnalign=left] { text-align: left; padding-left: 0; }
 math[display=block] { overflow-x: auto; overflow-y: hidden; margin: 1em 0; }
 blockquote { margin-left: 0; padding-left: 1em; border-left: 4px solid #bbb; }
 details.code { margin: .8em 0; }
@@ -56,13 +59,19 @@ details.code summary { cursor: pointer; color: #555; font-size: .85rem; }
 """ + HtmlFormatter().get_style_defs(".highlight")
 
 
+# The converter knows one aligned environment; what it does not know, it passes on or leaves empty.
+ENVIRONMENT = re.compile(r"\\(begin|end)\{(?:align|aligned|split|gather|gathered|equation)\*?\}")
+UNKNOWN = re.compile(r"[\\]|<m[io]>&(amp;)?</m[io]>|<mo */>|<mo></mo>")
+
+
 def mathml(tex: str, display: str) -> str:
-    """An equation as MathML; as TeX where the converter does not know a command."""
-    tex = re.sub(r"\\(begin|end)\{(align|equation|gather)\*?\}", r"\\\1{aligned}", tex.strip())
+    """An equation as MathML; as TeX, in a `<code>`, where the converter does not understand it."""
+    known = ENVIRONMENT.sub(r"\\\1{align*}", tex.strip())
     try:
-        return convert(tex, display=display)
+        result = convert(known, display=display)
     except Exception:  # the converter raises many kinds of error, and a page must not fail for one
-        return f"<code>{escape(tex)}</code>"
+        result = "\\"
+    return f"<code>{escape(tex)}</code>" if UNKNOWN.search(result) else result
 
 
 class Renderer(IPythonRenderer):

@@ -49,13 +49,17 @@ def set_environment(records: Path) -> None:
     """Settle what kernels inherit, so that a run depends on the notebook and on nothing else."""
     shutil.rmtree(records, ignore_errors=True)  # a search must not resume from an older run's state
     records.mkdir(parents=True)
+    profile = LOCAL / "ipython" / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    # A kernel on this machine's own loopback need not warn about encryption, once a notebook.
+    write_whole(profile / "ipython_kernel_config.py", "c.IPKernelApp.log_level = 40\n")
     os.environ.update(
         WORKBOOK_REPORTS=str(records),
         WANDB_SILENT="true",
         OMP_NUM_THREADS="1",  # float32 products differ in their last bits between thread counts
         OPENBLAS_NUM_THREADS="1",
         MKL_NUM_THREADS="1",
-        IPYTHONDIR=str(LOCAL / "ipython"),  # somebody's own start-up files stay out of the run
+        IPYTHONDIR=str(profile.parent),  # somebody's own start-up files stay out of the run
         JUPYTER_PREFER_ENV_PATH="1",  # the kernel of this environment, not a user-wide one
         PYDEVD_DISABLE_FILE_VALIDATION="1",  # else the kernel's debugger writes to stderr
         PYTHONUTF8="1",
@@ -69,7 +73,7 @@ def set_environment(records: Path) -> None:
 
 
 def execute(path: Path) -> tuple[Page, list[str]]:
-    """Run a notebook top to bottom in a fresh kernel; return it, cleaned, and what went wrong."""
+    """Run a notebook top to bottom in a fresh kernel; return it, cleaned, and its errors."""
     print(f"{path.stem} …", end=" ", flush=True)
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
@@ -89,13 +93,13 @@ def execute(path: Path) -> tuple[Page, list[str]]:
     try:
         client.execute()
     except CellExecutionError:
-        pass  # the cell holds the error, and no_error finds it there
+        pass  # the cell holds it
     except (CellTimeoutError, DeadKernelError) as error:
         failed = [str(error)]
     seconds = time.perf_counter() - start
     clean(notebook, seconds)
-    page = Page(path, nbformat.writes(notebook), notebook)
-    failed += notebook_rules.no_error(page)
+    page = Page(path, nbformat.writes(notebook) + "\n", notebook)
+    failed += [f"{o.ename}: {o.evalue}" for o in page.outputs if o.output_type == "error"]
     print(f"{seconds:.0f} s", *(f"  ✗ {line}" for line in failed), sep="\n" if failed else "")
     return page, failed
 
@@ -147,8 +151,9 @@ def refresh(names: list[str]) -> int:
     for path in notebook_paths(names):
         set_environment(staging)
         page, failed = execute(path)
+        failed += notebook_rules.no_error(page)  # stderr, too: a warning is not committed
         if failed:
-            print(f"{path.stem} failed: it and what it records stay as they were", file=sys.stderr)
+            print(f"{path.stem} and what it records stay as they were:", *failed, file=sys.stderr)
             return 1
         write_whole(path, page.text)
         for record in sorted(staging.iterdir()):
