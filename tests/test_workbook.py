@@ -1,0 +1,357 @@
+"""The commands behind the Makefile, each run in a copy of the project."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+import pages
+from bench import peak_megabytes
+from conftest import workbook
+from notebook_rules import ROOT, Page
+from test_notebooks import NOTEBOOKS, healthy
+
+ADDRESS = "https://github.com/ada/backprop"
+STUB_HELPERS = """__version__ = "1.0.0"
+def load_data(name, fallback):
+    if not {known}:
+        raise FileNotFoundError(f"{{name}} is nowhere: put it into data/")
+"""
+
+
+def save(folder: Path, name: str, *code: str) -> Path:
+    """A small notebook, alone in the copy's notebooks/ but for others saved with this function."""
+    cells = [new_markdown_cell("# Try the tool"), *(new_code_cell(source) for source in code)]
+    path = folder / "notebooks" / name
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
+@pytest.fixture
+def empty(project: Path) -> Path:
+    """A copy of the project with no notebook."""
+    (project / "notebooks").mkdir(exist_ok=True)
+    for path in (project / "notebooks").glob("*.ipynb"):
+        path.unlink()
+    return project
+
+
+def changes(folder: Path) -> str:
+    """What git sees as changed in a copy."""
+    command = ["git", "status", "--porcelain", "--untracked-files=all"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def commit(folder: Path) -> None:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
+    subprocess.run(["git", *identity, "commit", "-qm", "test"], cwd=folder, check=True)
+
+
+# ── run, test ─────────────────────────────────────────────────────────────────────────────────────
+
+RECORD = """import os, pathlib
+_ = pathlib.Path(os.environ['WORKBOOK_REPORTS'], 'a.csv').write_text('a')"""
+
+
+def test_run_builds_pages_and_changes_no_tracked_file(empty: Path) -> None:
+    save(empty, "01_a.ipynb", RECORD, "print(os.environ['OMP_NUM_THREADS'])")
+    commit(empty)
+    result = workbook(empty, "run")
+    assert result.returncode == 0, result.stderr
+    assert changes(empty) == ""
+    executed = Page.read(empty / "reports" / "local" / "notebooks" / "01_a.ipynb")
+    assert [cell.execution_count for cell in executed.code] == [1, 2]
+    assert executed.outputs[0].text == "1\n"
+    assert (empty / "reports" / "index.html").is_file()
+    assert (empty / "reports" / "local" / "run" / "a.csv").is_file()
+
+
+def test_run_goes_on_after_a_failure_and_names_it(empty: Path) -> None:
+    save(empty, "01_a.ipynb", "1 / 0", "print('never reached')")
+    save(empty, "02_b.ipynb", "print('reached')")
+    result = workbook(empty, "run")
+    assert result.returncode == 1
+    assert "ZeroDivisionError" in result.stdout and "FAILED: 01_a\n" in result.stderr
+    page = (empty / "reports" / "local" / "pages" / "01_a.html").read_text(encoding="utf-8")
+    assert "ZeroDivisionError" in page
+    assert "reached" in (empty / "reports" / "report.html").read_text(encoding="utf-8")
+
+
+def test_test_runs_unit_tests_and_compares_the_tagged_cells(empty: Path) -> None:
+    for path in (empty / "tests").glob("test_*.py"):
+        path.unlink()
+    (empty / "tests" / "test_one.py").write_text("def test_one():\n    assert True\n")
+    path = save(empty, "01_a.ipynb", "print(1 + 1)")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].metadata["tags"] = ["nbval-check-output"]
+    for text, code, closing in (("2\n", 0, "2 passed"), ("3\n", 1, "1 failed, 1 passed")):
+        notebook.cells[1].update(
+            execution_count=1, outputs=[nbformat.v4.new_output("stream", name="stdout", text=text)]
+        )
+        nbformat.write(notebook, path)
+        result = workbook(empty, "test")
+        assert result.returncode == code, result.stdout
+        assert closing in result.stdout.splitlines()[-1]
+
+
+def test_the_fallback_has_no_data_no_network_and_no_earlier_record(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKBOOK_DATA", str(empty))
+    (empty / "data" / "mnist.npz").write_text("ignored by git")
+    for path in (empty / "tests").glob("test_*.py"):
+        path.unlink()
+    (empty / "tests" / "test_one.py").write_text(
+        "import os, pathlib, urllib.request, urllib.error, pytest\n"
+        "def test_one():\n"
+        "    assert 'WORKBOOK_DATA' not in os.environ\n"
+        "    assert [p.name for p in pathlib.Path('data').iterdir()] == ['README.md']\n"
+        "    assert list(pathlib.Path(os.environ['KERAS_HOME']).iterdir()) == []\n"
+        "    assert list(pathlib.Path(os.environ['WORKBOOK_REPORTS']).iterdir()) == []\n"
+        "    with pytest.raises(urllib.error.URLError):\n"
+        "        urllib.request.urlopen('https://storage.googleapis.com', timeout=5)\n"
+    )
+    save(empty, "01_a.ipynb", "print(1)")
+    notebook = nbformat.read(empty / "notebooks" / "01_a.ipynb", as_version=4)
+    notebook.cells[1].execution_count = 1
+    nbformat.write(notebook, empty / "notebooks" / "01_a.ipynb")
+    result = workbook(empty, "test", "--fallback")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "2 passed" in result.stdout
+
+
+# ── notebooks ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_stub(folder: Path, known: bool) -> None:
+    """Stand in for the real data, which a fresh machine does not have."""
+    (folder / "helpers.py").write_text(STUB_HELPERS.format(known=known))
+
+
+def test_notebooks_refuses_anything_but_the_real_data(empty: Path) -> None:
+    with_stub(empty, known=False)
+    save(empty, "01_a.ipynb", RECORD)
+    commit(empty)
+    result = workbook(empty, "notebooks")
+    assert result.returncode != 0
+    assert "Only a run on the real data may be committed" in result.stderr
+    assert "fashion_mnist is nowhere: put it into data/" in result.stderr
+    assert changes(empty) == ""
+
+
+def test_notebooks_refreshes_outputs_records_and_the_table(empty: Path) -> None:
+    with_stub(empty, known=True)
+    path = save(empty, "01_a.ipynb", RECORD, "print(40 + 2)")
+    save(empty, "02_b.ipynb", "1 / 0")
+    commit(empty)
+    result = workbook(empty, "notebooks", "01")
+    assert result.returncode == 0, result.stderr
+    page = Page.read(path)
+    assert page.outputs[0].text == "42\n"
+    assert page.notebook.metadata.workbook.minutes > 0
+    assert "execution" not in page.code[0].metadata
+    assert (empty / "reports" / "a.csv").read_text() == "a"
+    table = (empty / "README.md").read_text(encoding="utf-8")
+    assert "| [01 Try the tool](notebooks/01_a.ipynb) |" in table
+    changed = {line[3:] for line in changes(empty).splitlines()}
+    assert changed == {"README.md", "notebooks/01_a.ipynb", "reports/a.csv"}
+
+
+@pytest.mark.parametrize("trouble", ["1 / 0", "import sys; print('careful', file=sys.stderr)"])
+def test_a_failing_notebook_writes_nothing(empty: Path, trouble: str) -> None:
+    with_stub(empty, known=True)
+    save(empty, "01_a.ipynb", RECORD, trouble)
+    commit(empty)
+    assert workbook(empty, "notebooks").returncode == 1
+    assert changes(empty) == ""
+
+
+def test_an_unknown_notebook_is_named(empty: Path) -> None:
+    with_stub(empty, known=True)
+    assert "no notebook begins with '99'" in workbook(empty, "notebooks", "99").stderr
+
+
+# ── pages ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+@pytest.fixture
+def built(empty: Path) -> Path:
+    """A copy whose pages are built from two small notebooks."""
+    for name, other in (("01_a.ipynb", "02_b.ipynb"), ("02_b.ipynb", "01_a.ipynb")):
+        notebook = healthy()
+        text = f"## On your own\n\n$$\\frac{{a}}{{b}}$$\n\n## Further reading\n\n[other]({other})"
+        notebook.cells += [new_markdown_cell(text), new_markdown_cell("### Sums\n\n$x^2 < y$")]
+        nbformat.write(notebook, empty / "notebooks" / name)
+    result = workbook(empty, "pages")
+    assert result.returncode == 0, result.stderr
+    return empty / "reports"
+
+
+def test_every_link_and_picture_of_the_pages_is_there(built: Path) -> None:
+    files = [built / "index.html", built / "report.html", *(built / "local" / "pages").iterdir()]
+    assert len(files) == 4
+    for path in files:
+        page = Elements(path)
+        ids = {attributes.get("id") for _, attributes in page.found}
+        for link in page.all("a"):
+            name, _, fragment = link["href"].partition("#")
+            assert (path.parent / name).exists() and (name or fragment in ids), link
+        for picture in page.all("img"):
+            assert picture["src"].startswith("data:") and picture["alt"] == "Ten bars"
+        assert not page.all("script") and not page.all("link")
+
+
+def test_the_index_shows_each_notebooks_title_picture_and_headline(built: Path) -> None:
+    text = (built / "index.html").read_text(encoding="utf-8")
+    page = Elements(built / "index.html")
+    assert len(page.all("article")) == len(page.all("img")) == 2
+    assert text.count("<strong>88 %</strong>") == text.count("Build a network</a>") == 2
+
+
+def test_the_report_folds_code_away_and_leaves_exercises_out(built: Path) -> None:
+    text = (built / "report.html").read_text(encoding="utf-8")
+    page = Elements(built / "report.html")
+    assert page.all("details") and not any("open" in details for details in page.all("details"))
+    assert len(page.all("h1")) == 1
+    ids = [attributes["id"] for _, attributes in page.found if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    assert "On your own" not in text and "importlib.util" not in text and "The question" in text
+    one = Elements(built / "local" / "pages" / "01_a.html")
+    assert all("open" in details for details in one.all("details"))
+
+
+def test_equations_are_readable_without_a_network(built: Path) -> None:
+    text = (built / "local" / "pages" / "01_a.html").read_text(encoding="utf-8")
+    assert (
+        "<mfrac>" in text
+        and "<msup>" in text
+        and "$" not in re.sub(r"(?s)<style.*?>.*?</style>|<pre>.*?</pre>", "", text)
+    )
+    assert pages.mathml(r"\unknown{x}", "inline") == r"<code>\unknown{x}</code>"
+    assert "<mtable" in pages.mathml("\\begin{aligned}a &= b \\\\ c &= d\\end{aligned}", "block")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_equation_of_a_notebook_can_be_converted(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreadable, mathml = [], pages.mathml
+
+    def watch(tex: str, display: str) -> str:
+        result = mathml(tex, display)
+        unreadable.extend([tex] if result.startswith("<code>") else [])
+        return result
+
+    monkeypatch.setattr(pages, "mathml", watch)
+    pages.html(Page.read(path).notebook, ROOT / "reports" / "page.html")
+    assert not unreadable
+
+
+# ── colab ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_colab_stamps_everything_and_twice_is_once(empty: Path) -> None:
+    nbformat.write(healthy(), empty / "notebooks" / "01_a.ipynb")
+    results = []
+    for address in (ADDRESS, ADDRESS + ".git/"):
+        result = workbook(empty, "colab", address, "https://wandb.ai/ada/backprop/reports/one")
+        assert result.returncode == 0, result.stderr
+        results.append({p: p.read_bytes() for p in empty.rglob("*") if p.suffix in STAMPED})
+    assert results[0] == results[1]
+    page = Page.read(empty / "notebooks" / "01_a.ipynb")
+    colab = "https://colab.research.google.com/github/ada/backprop/blob/v1.0.0/notebooks/01_a.ipynb"
+    assert f'<!-- badge --><a href="{colab}">' in page.markdown[0].source
+    assert f'REPOSITORY, VERSION = "{ADDRESS}", "1.0.0"' in page.code[0].source
+    readme = (empty / "README.md").read_text(encoding="utf-8")
+    assert f"- Code: {ADDRESS}\n- W&B report: https://wandb.ai/ada/backprop/reports/one" in readme
+    lint = workbook(empty, "lint").stdout
+    assert "same_setup" not in lint and "badge_opens_this_notebook" not in lint, lint
+
+
+STAMPED = {".toml", ".py", ".ipynb", ".md"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [""],
+        ["github.com/ada/backprop"],
+        ["http://github.com/ada/backprop"],
+        ["https://github.com/ada"],
+        ['https://github.com/ada/x"y'],
+        ["https://example.org/ada/backprop"],
+        [ADDRESS, "not an address"],
+    ],
+)
+def test_colab_refuses_what_is_no_address_and_changes_nothing(
+    empty: Path, arguments: list[str]
+) -> None:
+    commit(empty)
+    result = workbook(empty, "colab", *arguments)
+    assert result.returncode != 0
+    assert "Nothing was changed" in result.stderr
+    assert changes(empty) == ""
+
+
+# ── lint, bench, lab ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_lint_fails_for_code_and_for_a_notebook(empty: Path) -> None:
+    (empty / "untidy.py").write_text("import os\n")
+    result = workbook(empty, "lint")
+    assert result.returncode != 0 and "F401" in result.stdout
+    (empty / "untidy.py").unlink()
+    save(empty, "01_a.ipynb", "print(1)")
+    result = workbook(empty, "lint")
+    assert result.returncode != 0
+    assert "notebooks/01_a.ipynb: run_in_order: execution counts" in result.stdout.replace(
+        "\\", "/"
+    )
+
+
+def test_bench_compares_and_prints_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORKBOOK_DATA", raising=False)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # the small digits are enough here
+    result = workbook(ROOT, "bench")
+    assert result.returncode == 0, result.stderr
+    assert "s an epoch" in result.stdout and "of scikit-learn's time" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not report it this way")
+def test_training_needs_less_than_800_megabytes() -> None:
+    assert 50 < peak_megabytes() < 800
+
+
+def test_jupyterlab_starts(tmp_path: Path) -> None:
+    options = ["--no-browser", "--ServerApp.port=0", f"--ServerApp.root_dir={tmp_path}"]
+    command = [sys.executable, "-m", "jupyterlab", *options, "--allow-root"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        lines = iter(server.stderr.readline, "")
+        assert any(re.search(r"http://(localhost|127\.0\.0\.1):\d+/lab", line) for line in lines)
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
