@@ -72,6 +72,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 __version__ = "1.0.0"
+Array = np.ndarray
+Config = Mapping[str, Any]  # a configuration, see `check_config`
 
 _HERE = Path(__file__).resolve().parent
 # Installed with pip, this file lies among other packages: then the working folder is the workbook's.
@@ -171,12 +173,12 @@ class Dataset:
     """
 
     name: str
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_val: np.ndarray
-    y_val: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
+    x_train: Array
+    y_train: Array
+    x_val: Array
+    y_val: Array
+    x_test: Array
+    y_test: Array
     class_names: tuple[str, ...]
     image_shape: tuple[int, ...]
 
@@ -205,7 +207,7 @@ _SOURCES = {
         tuple("0123456789"), "mnist.npz", "https://storage.googleapis.com"),
 }
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
-_Arrays = dict[str, np.ndarray]
+_Arrays = dict[str, Array]
 
 
 def load_data(name: str = "fashion_mnist", *, val_fraction: float = 0.1, seed: int = 0,
@@ -229,48 +231,44 @@ def load_data(name: str = "fashion_mnist", *, val_fraction: float = 0.1, seed: i
     _check_number(seed, "seed", Integral, 0)
     if fallback is not None:
         _check_choice(fallback, "fallback", ["digits"])
-    arrays, problems = (None, []) if name == "digits" else _find_arrays(name)
-    if arrays is None and name != "digits":
+    problems: list[str] = []
+    arrays = None if name == "digits" else _find_arrays(name, problems)
+    if problems and arrays is None:
         report = (f"{name} is not to be had:\n" + "\n".join(f"- {p}" for p in problems)
                   + f"\nPut {name}.npz (arrays {', '.join(_KEYS)}) into {ROOT / 'data'} or into "
                   "the folder that WORKBOOK_DATA names; data/README.md says where to get it.")
         if fallback is None:
             raise FileNotFoundError(report)
         warnings.warn(f"{report}\nGoing on with scikit-learn's small digits instead.", stacklevel=2)
-        name = "digits"
-    if name == "digits":
-        arrays, names, scale = _digits(), tuple("0123456789"), 16
-    else:
-        names, scale = _SOURCES[name].class_names, 255
-    return _split(name, arrays, names, scale, val_fraction, seed)
+    if arrays is None:
+        return _split("digits", _digits(), tuple("0123456789"), 16, val_fraction, seed)
+    return _split(name, arrays, _SOURCES[name].class_names, 255, val_fraction, seed)
 
 
-def _find_arrays(name: str) -> tuple[_Arrays | None, list[str]]:
-    """Try every route; return the arrays (or None) and what was wrong with each that failed."""
-    problems = []
-    folders = {"data/": ROOT / "data"}
-    if os.environ.get("WORKBOOK_DATA"):
-        folders = {"WORKBOOK_DATA": Path(os.environ["WORKBOOK_DATA"]), **folders}
+def _find_arrays(name: str, problems: list[str]) -> _Arrays | None:
+    """Try every route; None when all fail. What is wrong with a route is added to ``problems``."""
+    folders = {"WORKBOOK_DATA": os.environ.get("WORKBOOK_DATA"), "data/": ROOT / "data"}
     for label, folder in folders.items():
-        path = folder / f"{name}.npz"
-        if not path.is_file():
-            problems.append(f"{label}: no file {path}")
-            continue
+        path = Path(folder or "") / f"{name}.npz"
         try:
+            if not folder or not path.is_file():
+                problems.append(f"{label}: " + (f"no file {path}" if folder else "not set"))
+                continue
             with np.load(path, allow_pickle=False) as file:
-                return _verified({key: file[key] for key in _KEYS}, name), problems
+                return _verified({key: file[key] for key in _KEYS}, name)
         except Exception as error:  # a damaged zip fails in many ways; every one means "not used"
             problems.append(f"{label}: {path} is damaged and not used ({error})")
             warnings.warn(problems[-1], stacklevel=3)
     try:
         arrays = _verified(_from_keras(name), name)
     except Exception as error:
-        return None, [*problems, f"keras.datasets: {error}"]
+        problems.append(f"keras.datasets ({_SOURCES[name].cached} in its cache): {error}")
+        return None
     try:
         _write_whole(ROOT / "data" / f"{name}.npz", lambda f: np.savez_compressed(f, **arrays))
     except OSError as error:
         warnings.warn(f"{name} was downloaded but not kept: {error}", stacklevel=3)
-    return arrays, problems
+    return arrays
 
 
 def _verified(arrays: _Arrays, name: str) -> _Arrays:
@@ -341,7 +339,7 @@ def _split(name: str, arrays: _Arrays, class_names: tuple[str, ...], scale: int,
 
         train, val = train_test_split(train, test_size=val_fraction, stratify=y, random_state=seed)
 
-    def scaled(images: np.ndarray) -> np.ndarray:
+    def scaled(images: Array) -> Array:
         x = images.reshape(len(images), int(np.prod(images.shape[1:]))).astype(np.float32)
         x /= scale
         return x
@@ -362,11 +360,11 @@ class Activation(NamedTuple):
     derivative(z, a, out) : out = f'(z), given z and the output a = f(z)
     """
 
-    function: Callable[[np.ndarray, np.ndarray], Any]
-    derivative: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
+    function: Callable[[Array, Array], Any]
+    derivative: Callable[[Array, Array, Array], Any]
 
 
-def _sigmoid(z: np.ndarray, out: np.ndarray) -> None:
+def _sigmoid(z: Array, out: Array) -> None:
     # 1/(1+e^-z) = (1 + tanh(z/2))/2: the same function, and tanh never overflows.
     np.multiply(z, 0.5, out=out)
     np.tanh(out, out=out)
@@ -374,12 +372,12 @@ def _sigmoid(z: np.ndarray, out: np.ndarray) -> None:
     out *= 0.5
 
 
-def _sigmoid_derivative(z: np.ndarray, a: np.ndarray, out: np.ndarray) -> None:
+def _sigmoid_derivative(z: Array, a: Array, out: Array) -> None:
     np.subtract(1, a, out=out)
     out *= a
 
 
-def _tanh_derivative(z: np.ndarray, a: np.ndarray, out: np.ndarray) -> None:
+def _tanh_derivative(z: Array, a: Array, out: Array) -> None:
     np.multiply(a, a, out=out)
     np.subtract(1, out, out=out)
 
@@ -394,13 +392,13 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def _xavier(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
+def _xavier(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
     # Glorot & Bengio 2010, eq. 16. The limit is √3 standard deviations: Var = 2/(fan_in+fan_out).
     limit = np.sqrt(6 / (fan_in + fan_out))
     return rng.uniform(-limit, limit, (fan_in, fan_out))
 
 
-WEIGHT_INITS: dict[str, Callable[[np.random.Generator, int, int], np.ndarray]] = {
+WEIGHT_INITS: dict[str, Callable[[np.random.Generator, int, int], Array]] = {
     "random": lambda rng, fan_in, fan_out: rng.uniform(-0.01, 0.01, (fan_in, fan_out)),
     "normal": lambda rng, fan_in, fan_out: rng.normal(0, 0.01, (fan_in, fan_out)),
     "xavier": _xavier,
@@ -417,25 +415,25 @@ class Loss(NamedTuple):
     delta(p, y, out) : out = dloss/dlogits of each example (n, K), *through* the softmax
     """
 
-    value: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-    delta: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
+    value: Callable[[Array, Array, Array], Array]
+    delta: Callable[[Array, Array, Array], Any]
 
 
-def _cross_entropy(p: np.ndarray, log_p: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _cross_entropy(p: Array, log_p: Array, y: Array) -> Array:
     return -log_p[np.arange(len(y)), y]
 
 
-def _cross_entropy_delta(p: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
+def _cross_entropy_delta(p: Array, y: Array, out: Array) -> None:
     np.copyto(out, p)
     out[np.arange(len(y)), y] -= 1
 
 
-def _squared_error(p: np.ndarray, log_p: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _squared_error(p: Array, log_p: Array, y: Array) -> Array:
     # Σₖ(pₖ−yₖ)² with yₖ one-hot, multiplied out
     return np.einsum("nk,nk->n", p, p) - 2 * p[np.arange(len(y)), y] + 1
 
 
-def _squared_error_delta(p: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
+def _squared_error_delta(p: Array, y: Array, out: Array) -> None:
     # dL/dp = 2(p−y); softmax's full Jacobian diag(p) − p pᵀ turns it into p∘(dL/dp − ⟨dL/dp, p⟩).
     _cross_entropy_delta(p, y, out)
     out *= 2
@@ -508,14 +506,14 @@ class Network:
     def _shapes(self) -> list[tuple[int, int]]:
         return list(zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True))
 
-    def _attach(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
+    def _attach(self, parameters: Array, gradients: Array) -> None:
         """Lay the layers' views over the two flat arrays."""
         self.parameters, self.gradients = parameters, gradients
         self.weights, self.biases = self._views(parameters)
         self.weight_gradients, self.bias_gradients = self._views(gradients)
         self._buffers: tuple = (0,)
 
-    def _views(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def _views(self, flat: Array) -> tuple[list[Array], list[Array]]:
         ends = np.cumsum([i * o for i, o in self._shapes()] + self.layer_sizes[1:])[:-1]
         parts, layers = np.split(flat, ends), len(self.layer_sizes) - 1
         weights = [w.reshape(s) for w, s in zip(parts[:layers], self._shapes(), strict=True)]
@@ -530,14 +528,14 @@ class Network:
         self.__dict__.update(state)
         self._attach(self.parameters, self.gradients)
 
-    def _check_x(self, x: Any) -> np.ndarray:
+    def _check_x(self, x: Any) -> Array:
         x = check_array(x, dtype=self.dtype, order="C", input_name="x")
         if x.shape[1] != self.layer_sizes[0]:
             raise ValueError(f"x must have {self.layer_sizes[0]} columns, the network's input size; "
                              f"got shape {x.shape}")
         return x
 
-    def _check_y(self, y: Any, n: int) -> np.ndarray:
+    def _check_y(self, y: Any, n: int) -> Array:
         y, classes = np.asarray(y), self.layer_sizes[-1]
         if y.shape != (n,) or y.dtype.kind not in "iu":
             raise ValueError(f"y must hold {n} integers, one label for each row of x; "
@@ -547,7 +545,7 @@ class Network:
                              f"got {y.min()}..{y.max()}")
         return y
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def forward(self, x: Array) -> Array:
         """Probabilities (n, classes) of the images x (n, inputs); a fresh array at every call.
 
         Raises ValueError when x is empty, has another width or holds NaN or infinity.
@@ -555,7 +553,7 @@ class Network:
         log_p = self._log_probabilities(self._check_x(x))
         return np.exp(log_p, out=log_p)
 
-    def _log_probabilities(self, x: np.ndarray) -> np.ndarray:
+    def _log_probabilities(self, x: Array) -> Array:
         a = x
         for layer, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
             z = a @ w  # (n, fan_in) @ (fan_in, fan_out) -> (n, fan_out)
@@ -565,14 +563,14 @@ class Network:
                 ACTIVATIONS[self.activation[layer]].function(z, a)
         return _log_softmax(z)
 
-    def losses(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def losses(self, x: Array, y: Array) -> Array:
         """Loss of each example (n,), without penalty. Raises ValueError for x or y as above."""
         x = self._check_x(x)
         y = self._check_y(y, len(x))
         log_p = self._log_probabilities(x)
         return LOSSES[self.loss].value(np.exp(log_p), log_p, y)
 
-    def loss_and_gradient(self, x: np.ndarray, y: np.ndarray, weight_decay: float = 0.0) -> float:
+    def loss_and_gradient(self, x: Array, y: Array, weight_decay: float = 0.0) -> float:
         """The batch's mean loss plus ½·weight_decay·ΣW²; its gradient goes into ``.gradients``.
 
         x (n, inputs), y (n,) integer labels, weight_decay ≥ 0. Raises ValueError for x with another
@@ -595,7 +593,7 @@ class Network:
                                   for _ in range(4)))
         return self._buffers[1:]
 
-    def _backpropagate(self, x: np.ndarray, y: np.ndarray, weight_decay: float) -> float:
+    def _backpropagate(self, x: Array, y: Array, weight_decay: float) -> float:
         """Fill ``.gradients``; return the mean loss *without* penalty. Arguments are not checked.
 
         Notebook 03 derives every line. Shapes: x (n, inputs), z, a, delta (n, fan_out) of a layer.
@@ -657,7 +655,7 @@ class Network:
         return network
 
 
-def _log_softmax(z: np.ndarray) -> np.ndarray:
+def _log_softmax(z: Array) -> Array:
     """log softmax of each row of z (n, K), in place: z − max − log Σ exp(z − max) never overflows."""
     z -= z.max(axis=1, keepdims=True)
     z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
@@ -676,7 +674,6 @@ class Optimizer:
 
     t : number of this step, from 1
     state : (states, P), zeros at first
-    scratch : (P,), to compute in without allocating
     loss : the batch's loss, set by `train` before each step, for rules that need it (such as Eve)
     """
 
@@ -685,27 +682,25 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            low, high = (0, 1) if field.name.startswith("beta") else (0, None)
-            include = "left" if field.name.startswith("beta") else "neither"
+            low, high, include = (0, 1, "left") if "beta" in field.name else (0, None, "neither")
             _check_number(getattr(self, field.name), field.name, Real, low, high, include)
         self.t, self.loss = 0, np.nan
 
-    def step(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
+    def step(self, parameters: Array, gradients: Array) -> None:
         """One update of ``parameters`` (P,), in place; ``gradients`` (P,) stay as they are.
 
         Raises ValueError when the arrays don't match each other or those of earlier steps.
         """
         if self.t == 0:
             self.state = np.zeros((self.states, *parameters.shape), parameters.dtype)
-            self.scratch = np.empty_like(parameters)
-        if not parameters.shape == gradients.shape == self.scratch.shape:
+        if not parameters.shape == gradients.shape == self.state.shape[1:]:
             raise ValueError("parameters and gradients must be flat arrays of one size at every "
-                             f"step; got {parameters.shape}, {gradients.shape} after "
-                             f"{self.scratch.shape}")
+                             f"step; got {parameters.shape}, {gradients.shape} where the state has "
+                             f"{self.state.shape[1:]}")
         self.t += 1
         self.update(parameters, gradients)
 
-    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
+    def update(self, parameters: Array, gradients: Array) -> None:
         """Change ``parameters`` in place; each rule has its own."""
         raise NotImplementedError
 
@@ -714,8 +709,8 @@ class Optimizer:
 class SGD(Optimizer):
     """θ ← θ − η g"""
 
-    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
-        parameters -= np.multiply(gradients, self.learning_rate, out=self.scratch)
+    def update(self, parameters: Array, gradients: Array) -> None:
+        parameters -= self.learning_rate * gradients
 
 
 @dataclass(eq=False)
@@ -725,11 +720,11 @@ class Momentum(Optimizer):
     beta: float = 0.9
     states = 1
 
-    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
+    def update(self, parameters: Array, gradients: Array) -> None:
         v = self.state[0]
         v *= self.beta
         v += gradients
-        parameters -= np.multiply(v, self.learning_rate, out=self.scratch)
+        parameters -= self.learning_rate * v
 
 
 @dataclass(eq=False)
@@ -743,14 +738,11 @@ class Nesterov(Optimizer):
     beta: float = 0.9
     states = 1
 
-    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
-        v, step = self.state[0], self.scratch
+    def update(self, parameters: Array, gradients: Array) -> None:
+        v = self.state[0]
         v *= self.beta
         v += gradients
-        np.multiply(v, self.beta, out=step)
-        step += gradients
-        step *= self.learning_rate
-        parameters -= step
+        parameters -= self.learning_rate * (gradients + self.beta * v)
 
 
 @dataclass(eq=False)
@@ -761,22 +753,11 @@ class RMSprop(Optimizer):
     epsilon: float = 1e-8
     states = 1
 
-    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
-        s, step = self.state[0], self.scratch
-        _average_of_squares(s, gradients, self.beta, step)
-        np.sqrt(s, out=step)
-        step += self.epsilon
-        np.divide(gradients, step, out=step)
-        step *= self.learning_rate
-        parameters -= step
-
-
-def _average_of_squares(s: np.ndarray, g: np.ndarray, beta: float, scratch: np.ndarray) -> None:
-    """s ← β s + (1−β) g², in place."""
-    np.multiply(g, g, out=scratch)
-    scratch *= 1 - beta
-    s *= beta
-    s += scratch
+    def update(self, parameters: Array, gradients: Array) -> None:
+        s = self.state[0]
+        s *= self.beta
+        s += (1 - self.beta) * gradients ** 2
+        parameters -= self.learning_rate * gradients / (np.sqrt(s) + self.epsilon)
 
 
 @dataclass(eq=False)
@@ -791,27 +772,21 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
     states = 2
 
-    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
-        m, scratch = self._moments(gradients), self.scratch
-        np.multiply(m, self.learning_rate / (1 - self.beta1 ** self.t), out=scratch)
-        scratch /= self._root()
-        parameters -= scratch
+    def update(self, parameters: Array, gradients: Array) -> None:
+        m, root = self.moments(gradients)
+        parameters -= self.learning_rate / (1 - self.beta1 ** self.t) * m / root
 
-    def _moments(self, gradients: np.ndarray) -> np.ndarray:
-        """Update both averages; return the first."""
-        m, s, scratch = *self.state[:2], self.scratch
-        _average_of_squares(s, gradients, self.beta2, scratch)
-        np.multiply(gradients, 1 - self.beta1, out=scratch)
+    def moments(self, gradients: Array) -> tuple[Array, Array]:
+        """Update both averages; return m (P,) and √ŝ + ε (P,)."""
+        m, s = self.state
         m *= self.beta1
-        m += scratch
-        return m
-
-    def _root(self) -> np.ndarray:
-        """√ŝ + ε"""
-        root = np.sqrt(self.state[1])
-        root *= (1 - self.beta2 ** self.t) ** -0.5
+        m += (1 - self.beta1) * gradients
+        s *= self.beta2
+        s += (1 - self.beta2) * gradients ** 2
+        root = np.sqrt(s)
+        root *= (1 - self.beta2 ** self.t) ** -0.5  # ŝ without another array
         root += self.epsilon
-        return root
+        return m, root
 
 
 @dataclass(eq=False)
@@ -822,20 +797,16 @@ class Nadam(Adam):
     Πμ = μ₁·…·μₜ. Four definitions are in use; notebook 03 shows them side by side.
     """
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.mu_product = 1.0
+    mu_product = 1.0
 
-    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
-        m, scratch = self._moments(gradients), self.scratch
+    def update(self, parameters: Array, gradients: Array) -> None:
+        m, root = self.moments(gradients)
         mu, mu_next = (self.beta1 * (1 - 0.5 * 0.96 ** (0.004 * t)) for t in (self.t, self.t + 1))
         self.mu_product *= mu
-        root = self._root()
-        np.multiply(m, mu_next / (1 - self.mu_product * mu_next), out=scratch)
-        scratch += gradients * ((1 - mu) / (1 - self.mu_product))
-        scratch *= self.learning_rate
-        scratch /= root
-        parameters -= scratch
+        step = mu_next / (1 - self.mu_product * mu_next) * m
+        step += (1 - mu) / (1 - self.mu_product) * gradients
+        step /= root
+        parameters -= self.learning_rate * step
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -851,7 +822,7 @@ class Diverged(ArithmeticError):
     """The loss became NaN or infinite."""
 
 
-def evaluate(network: Network, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def evaluate(network: Network, x: Array, y: Array) -> tuple[float, float]:
     """Mean loss (without penalty) and accuracy in [0, 1] on x (n, inputs), y (n,); NaN for n = 0.
 
     Taught in notebook 03.
@@ -925,9 +896,9 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     return pd.DataFrame(rows)
 
 
-def _train_epoch(network: Network, optimizer: Optimizer, x: np.ndarray, y: np.ndarray,
-                 batch_size: int, weight_decay: float, order: np.ndarray,
-                 last_finite: np.ndarray) -> tuple[float, float]:
+def _train_epoch(network: Network, optimizer: Optimizer, x: Array, y: Array,
+                 batch_size: int, weight_decay: float, order: Array,
+                 last_finite: Array) -> tuple[float, float]:
     """One pass over the images in the given order; return mean loss and accuracy."""
     images = np.empty((min(batch_size, len(x)), x.shape[1]), x.dtype)
     total_loss, correct = 0.0, 0
@@ -966,7 +937,7 @@ def _progress_bar(total: int, wanted: bool, unit: str = "epoch") -> Any:
 # ── Proof: gradients against central differences ──────────────────────────────────────────────────
 
 
-def gradient_check(network: Network, x: np.ndarray, y: np.ndarray,
+def gradient_check(network: Network, x: Array, y: Array,
                    weight_decay: float = 0.0) -> pd.DataFrame:
     """Compare the gradient with central differences, block by block. Taught in notebook 03.
 
@@ -1009,7 +980,7 @@ def gradient_check(network: Network, x: np.ndarray, y: np.ndarray,
     return table
 
 
-def _central_difference(network: Network, x: np.ndarray, y: np.ndarray, flat: np.ndarray,
+def _central_difference(network: Network, x: Array, y: Array, flat: Array,
                         i: int, h: float) -> float:
     """(L(θᵢ+h) − L(θᵢ−h)) / 2h of the mean loss without penalty; θ is put back afterwards."""
     kept = flat[i]
@@ -1022,25 +993,17 @@ def _central_difference(network: Network, x: np.ndarray, y: np.ndarray, flat: np
     return float((above - below).mean() / (2 * h))
 
 
-def _slope_at(name: str, z: float) -> float:
-    """f'(z) of an activation in the registry, for one number."""
-    pre, a, slope = np.full((1, 1), z), np.empty((1, 1)), np.empty((1, 1))
-    ACTIVATIONS[name].function(pre, a)
-    ACTIVATIONS[name].derivative(pre, a, slope)
-    return float(slope[0, 0])
-
-
-def _redraw_away_from_kinks(twin: Network, x: np.ndarray, y: np.ndarray,
-                            rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _redraw_away_from_kinks(twin: Network, x: Array, y: Array,
+                            rng: np.random.Generator) -> tuple[Array, Array]:
     """Draw weights and biases; return at most 32 examples whose every z is away from 0.
 
     A step h moves z by at most about h·|input|; twenty times that is far enough from ReLU's kink.
     """
     margin, best = 2e-4 * max(1.0, np.abs(x).max()), np.arange(0)
-    gains = [1 / np.clip(abs(_slope_at(name, 0.5)), 0.25, 1) for name in twin.activation] + [1.0]
+    gains = [4 if name == "sigmoid" else 1 for name in twin.activation] + [1]
     for _ in range(50):
         for w, b, gain in zip(twin.weights, twin.biases, gains, strict=True):
-            w[:] = gain * _xavier(rng, *w.shape)  # sigmoid's slope is ≤ ¼: make up for it
+            w[:] = gain * _xavier(rng, *w.shape)  # sigmoid's slope is at most ¼
             b[:] = rng.uniform(0.1, 0.5, b.shape) * rng.choice([-1, 1], b.shape)
         twin._backpropagate(x, y, 0.0)
         hidden = [np.ones((len(x), 1)), *twin._buffers[1][:-1]]
@@ -1185,13 +1148,13 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
             seed=seed, progress=False)
         return self
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Any) -> Array:
         """Probabilities (n, classes), columns in the order of ``classes_``."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=(np.float64, np.float32), order="C", reset=False)
         return self.network_.forward(X)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any) -> Array:
         """The most probable label of each row (n,)."""
         best = self.predict_proba(X).argmax(axis=1)  # first: it checks that there was a fit
         return self.classes_[best]
@@ -1221,7 +1184,7 @@ _SHORT = {"hidden_layers": "hl", "batch_size": "bs", "activation": "ac", "hidden
 _RESULTS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
-def run_name(config: Mapping[str, Any]) -> str:
+def run_name(config: Config) -> str:
     """A run's name from its configuration: ``hl_3_bs_16_ac_tanh_…``. Used in notebooks 04 and 07."""
     return "_".join(f"{short}_{config[key]}" for key, short in _SHORT.items() if key in config)
 
@@ -1252,164 +1215,149 @@ def run_sweep(sweep: Mapping[str, Any], data: Dataset, *, count: int, workers: i
     Raises ValueError or TypeError, before any run, for what cannot be done.
     """
     space = _check_sweep(sweep)
-    _check_number(count, "count", Integral, 1, _size(space))
+    grid = _grid(space)
+    _check_number(count, "count", Integral, 1, grid and len(grid))
     _check_number(seed, "seed", Integral, 0)
     if len(data.x_val) == 0:
         raise ValueError("data must have validation images: load it with val_fraction > 0")
     mode = os.environ.get("WANDB_MODE") or "offline"
     _check_choice(mode, "WANDB_MODE", ["offline", "online", "disabled"])
     if mode == "online":
-        return _run_online(sweep, data, count, workers, project, seed)
+        return _run_online(sweep, data, count, project, seed)
     storage = str(storage or reports_folder() / "sweeps.journal")
     if storage.startswith("sqlite") and (workers := workers or 1) > 1:
         raise ValueError("storage: SQLite takes one worker; use a journal file or PostgreSQL")
-    name = _study_name(sweep, data, seed)
-    study = _open_study(storage, name, sweep, create=True)
-    waiting = _fill_queue(study, sweep, space, count, seed, journal="://" not in storage)
-    task = (dict(sweep), data, storage, name, project, seed)
+    digest = hashlib.sha256(json.dumps([sweep, data.name, int(seed), __version__]).encode())
+    for array in (data.x_train, data.y_train, data.x_val, data.y_val):
+        digest.update(np.ascontiguousarray(array).data)
+    name = f"{sweep.get('name', 'sweep')}-{digest.hexdigest()[:16]}"
+    plan = None if sweep["method"] == "bayes" else _plan(sweep["method"], space, count, seed)
+    study = _open_study(storage, name, json.dumps(sweep), create=True)
+    waiting = _fill_queue(study, plan, count, "://" not in storage)
+    task = (json.dumps(sweep), data, storage, name, project, seed)
     for _ in _in_parallel(_run_trial, [task] * waiting, workers, progress, ordered=False):
         pass
     rows = [t.user_attrs["row"] for t in _live(study) if "row" in t.user_attrs]
-    if sweep["method"] != "bayes":
-        order = {run_name(c): i for i, c in enumerate(_plan(sweep, space, count, seed))}
-        rows = sorted((r for r in rows if r["name"] in order), key=lambda r: order[r["name"]])
+    if plan is not None:
+        place = {run_name(config): i for i, config in enumerate(plan)}
+        rows = sorted((r for r in rows if r["name"] in place), key=lambda r: place[r["name"]])
     return pd.DataFrame(rows[:count])
 
 
 def sweep_history(table: pd.DataFrame) -> pd.DataFrame:
-    """Every epoch of every run of `run_sweep`'s table, with the run's settings beside it."""
-    settings = table.drop(columns=["history", "seconds", *_RESULTS])
-    parts = [pd.DataFrame(json.loads(h)).assign(**dict(s)) for h, (_, s) in
-             zip(table["history"], settings.iterrows(), strict=True)]
-    return pd.concat([p for p in parts if len(p)], ignore_index=True)
+    """Every epoch of every run of `run_sweep`'s table, with the run's settings. For notebook 04."""
+    settings = table.drop(columns=["history", "seconds", *_RESULTS]).to_dict("records")
+    return pd.DataFrame([{**epoch, **run} for run, history in zip(settings, table["history"],
+                        strict=True) for epoch in json.loads(history)])
 
 
-def _check_sweep(sweep: Mapping[str, Any]) -> dict[str, Any]:
-    """The sweep's parameters as Optuna distributions; ValueError names what has no equivalent."""
+def _check_sweep(sweep: Mapping[str, Any]) -> dict[str, tuple[str, dict]]:
+    """The sweep's parameters as Optuna's suggestions; ValueError names what has no equivalent."""
+    metric, early = sweep.get("metric", {}), sweep.get("early_terminate")
     for key in sweep:
         _check_choice(key, "sweep's entry", ["name", "description", "method", "metric",
                                              "parameters", "early_terminate"])
-    _check_choice(sweep.get("method"), "sweep's method", ["grid", "random", "bayes"])
-    metric = sweep.get("metric", {})
-    _check_choice(metric.get("name"), "sweep's metric name", ["best_val_accuracy", *_RESULTS])
-    _check_choice(metric.get("goal"), "sweep's metric goal", ["maximize", "minimize"])
+    for key in early or {}:
+        _check_choice(key, "early_terminate's entry", ["type", "min_iter", "max_iter", "s", "eta"])
+    for name, value, choices in (
+            ("method", sweep.get("method"), ["grid", "random", "bayes"]),
+            ("metric name", metric.get("name"), ["best_val_accuracy", *_RESULTS]),
+            ("metric goal", metric.get("goal"), ["maximize", "minimize"]),
+            ("early_terminate type", (early or {"type": "hyperband"}).get("type"), ["hyperband"])):
+        _check_choice(value, f"sweep's {name}", choices)
+    if early and not ("min_iter" in early or {"max_iter", "s"} <= set(early)):
+        raise ValueError(f"early_terminate must have min_iter, or max_iter and s; got {early!r}")
     if not sweep.get("parameters"):
         raise ValueError("sweep's parameters must name at least one parameter")
-    for key in sweep.get("early_terminate", {}):
-        _check_choice(key, "early_terminate's entry", ["type", "min_iter", "max_iter", "s", "eta"])
-    if "early_terminate" in sweep:
-        _check_choice(sweep["early_terminate"].get("type"), "early_terminate's type", ["hyperband"])
-    space = {name: _distribution(name, spec) for name, spec in sweep["parameters"].items()}
-    for name, distribution in space.items():  # every value must do, before any run starts
-        ends = ("low", "high")
-        for value in getattr(distribution, "choices", None) or [getattr(distribution, e)
-                                                                for e in ends]:
+    space = {name: _suggestion(name, spec) for name, spec in sweep["parameters"].items()}
+    for name, (_, settings) in space.items():  # every value must do, before any run starts
+        for value in settings.get("choices") or (settings["low"], settings["high"]):
             check_config({name: value})
+    if sweep["method"] == "grid" and _grid(space) is None:
+        raise ValueError("sweep's method grid needs values for every parameter")
     return space
 
 
-def _distribution(name: str, spec: Mapping[str, Any]) -> Any:
-    """One parameter of a W&B sweep as an Optuna distribution."""
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
+def _suggestion(name: str, spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """One parameter of a W&B sweep as the name and arguments of an Optuna ``suggest_…`` call."""
     spec = dict(spec)
-    whole = all(isinstance(spec.get(k), Integral) for k in ("min", "max"))
-    default = ("categorical" if "values" in spec else "constant" if "value" in spec else
-               "int_uniform" if whole else "uniform")
-    kind, keys = spec.pop("distribution", default), set(spec)
-    if kind in ("categorical", "constant") and keys in ({"values"}, {"value"}):
-        return CategoricalDistribution(spec["values"] if "values" in spec else [spec["value"]])
-    if kind == "int_uniform" and keys == {"min", "max"}:
-        return IntDistribution(spec["min"], spec["max"])
-    if kind in ("uniform", "log_uniform_values") and keys == {"min", "max"}:
-        return FloatDistribution(spec["min"], spec["max"], log=kind.startswith("log"))
-    if kind == "q_uniform" and keys in ({"min", "max"}, {"min", "max", "q"}):
-        return FloatDistribution(spec["min"], spec["max"], step=spec.get("q", 1))
-    raise ValueError(f"sweep's parameter {name!r} has no local equivalent: distribution {kind!r} "
-                     f"with {', '.join(sorted(keys)) or 'nothing'}")
+    whole = all(isinstance(spec.get(end), Integral) for end in ("min", "max"))
+    kind = spec.pop("distribution", "categorical" if "values" in spec else "constant" if "value"
+                    in spec else "int_uniform" if whole else "uniform")
+    given = {"min": "low", "max": "high", "q": "step", "values": "choices", "value": "choices"}
+    settings = {given.get(key, key): value for key, value in spec.items()}
+    forms = {"categorical": ("suggest_categorical", {"choices"}, {}),
+             "constant": ("suggest_categorical", {"choices"}, {}),
+             "int_uniform": ("suggest_int", {"low", "high"}, {}),
+             "uniform": ("suggest_float", {"low", "high"}, {}),
+             "q_uniform": ("suggest_float", {"low", "high", "step"}, {}),
+             "log_uniform_values": ("suggest_float", {"low", "high"}, {"log": True})}
+    method, keys, more = forms.get(kind, ("", set(), {}))
+    if not method or set(settings) != keys:
+        raise ValueError(f"sweep's parameter {name!r} has no local equivalent: distribution "
+                         f"{kind!r} with {', '.join(sorted(spec)) or 'nothing'}")
+    if kind == "constant":
+        settings["choices"] = [spec["value"]]
+    return method, {**settings, **more}
 
 
-def _values(distribution: Any) -> list | None:
-    """All values a distribution can take; None when they can't be listed."""
-    if hasattr(distribution, "choices"):
-        return list(distribution.choices)
-    if isinstance(distribution.high, int):
-        return list(range(distribution.low, distribution.high + 1))
-    return None
+def _suggest(trial: Any, space: Mapping[str, tuple[str, dict]]) -> dict[str, Any]:
+    return {name: getattr(trial, method)(name, **settings)
+            for name, (method, settings) in space.items()}
 
 
-def _size(space: Mapping[str, Any]) -> int | None:
-    """Number of different configurations; None when it has no end."""
-    values = [_values(d) for d in space.values()]
-    return None if None in values else int(np.prod([len(v) for v in values]))
-
-
-def _plan(sweep: Mapping[str, Any], space: Mapping[str, Any], count: int, seed: int) -> list[dict]:
-    """The first ``count`` configurations of a grid or random sweep: different, seeded, in order."""
-    import optuna
+def _grid(space: Mapping[str, tuple[str, dict]]) -> Any:
+    """All configurations, as a sequence made on demand; None where they have no end."""
     from sklearn.model_selection import ParameterGrid
 
-    if sweep["method"] == "grid":
-        values = {name: _values(d) for name, d in space.items()}
-        if None in values.values():
-            raise ValueError("sweep's method grid needs values for every parameter")
-        grid = ParameterGrid(values)
+    values = {name: settings.get("choices") or range(settings["low"], settings["high"] + 1)
+              for name, (method, settings) in space.items() if method != "suggest_float"}
+    return ParameterGrid(values) if len(values) == len(space) else None
+
+
+def _plan(method: str, space: Mapping[str, tuple[str, dict]], count: int, seed: int) -> list[dict]:
+    """The first ``count`` configurations of a grid or random sweep: all different, seeded."""
+    import optuna
+
+    if method == "grid":
+        grid = _grid(space)
         return [grid[i] for i in np.random.default_rng(seed).permutation(len(grid))[:count]]
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    plan: dict[str, dict] = {}
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study, plan = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed)), {}
     while len(plan) < count:
-        config = study.ask(dict(space)).params
+        config = _suggest(study.ask(), space)
         plan.setdefault(run_name(config), config)
     return list(plan.values())
 
 
-def _study_name(sweep: Mapping[str, Any], data: Dataset, seed: int) -> str:
-    """Digest of all that decides the results, so that an edited sweep never resumes an old one."""
-    digest = hashlib.sha256(json.dumps([sweep, data.name, int(seed), __version__]).encode())
-    for array in (data.x_train, data.y_train, data.x_val, data.y_val):
-        digest.update(np.ascontiguousarray(array).data)
-    return f"{sweep.get('name', 'sweep')}-{digest.hexdigest()[:16]}"
-
-
-def _open_study(storage: str, name: str, sweep: Mapping[str, Any], create: bool = False) -> Any:
+@lru_cache(maxsize=4)  # a worker process opens its study once
+def _open_study(storage: str, name: str, sweep: str, create: bool = False) -> Any:
     """The Optuna study in a journal file or behind a URL."""
     import optuna
     from optuna.storages import JournalStorage, RDBStorage, journal
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    direction = sweep["metric"]["goal"]
+    rule = {"eta": 3, **json.loads(sweep).get("early_terminate", {})}
+    pruner = optuna.pruners.NopPruner()
+    if "type" in rule:  # W&B's hyperband has one bracket: that is successive halving
+        first = rule.get("min_iter") or int(rule["max_iter"] / rule["eta"] ** rule["s"])
+        pruner = optuna.pruners.SuccessiveHalvingPruner(max(first, 1), rule["eta"])
     try:
         if "://" in storage:
             engine = RDBStorage(storage, heartbeat_interval=60, grace_period=180)
         else:
             Path(storage).parent.mkdir(parents=True, exist_ok=True)
-            # Symbolic links need a privilege on Windows
+            # Optuna's own lock is a symbolic link, which needs a privilege on Windows
             lock = journal.JournalFileOpenLock(storage) if os.name == "nt" else None
             engine = JournalStorage(journal.JournalFileBackend(storage, lock))
         if create:
-            optuna.create_study(storage=engine, study_name=name, direction=direction,
-                                load_if_exists=True)
-        return optuna.load_study(study_name=name, storage=engine, pruner=_pruner(sweep))
+            optuna.create_study(storage=engine, study_name=name, load_if_exists=True,
+                                direction=json.loads(sweep)["metric"]["goal"])
+        return optuna.load_study(study_name=name, storage=engine, pruner=pruner)
     except Exception as error:
         shown = storage.split("://")[0] + "://…" if "://" in storage else storage  # no password
-        raise ValueError(f"storage {shown} cannot be opened as an Optuna study: "
-                         f"{type(error).__name__}") from error
-
-
-def _pruner(sweep: Mapping[str, Any]) -> Any:
-    """W&B's hyperband (one bracket) as successive halving."""
-    import optuna
-
-    rule = sweep.get("early_terminate")
-    if rule is None:
-        return optuna.pruners.NopPruner()
-    eta = rule.get("eta", 3)
-    first = rule.get("min_iter") or int(rule["max_iter"] / eta ** rule["s"])
-    return optuna.pruners.SuccessiveHalvingPruner(min_resource=max(first, 1), reduction_factor=eta)
+        raise ValueError(f"storage {shown} cannot be opened as an Optuna study "
+                         f"({type(error).__name__})") from error
 
 
 def _live(study: Any) -> list[Any]:
@@ -1418,9 +1366,8 @@ def _live(study: Any) -> list[Any]:
             and ("row" in t.user_attrs or t.state.name in ("WAITING", "RUNNING"))]
 
 
-def _fill_queue(study: Any, sweep: Mapping[str, Any], space: Mapping[str, Any], count: int,
-                seed: int, journal: bool) -> int:
-    """Queue what is missing up to ``count`` runs; return how many wait.
+def _fill_queue(study: Any, plan: list[dict] | None, count: int, journal: bool) -> int:
+    """Queue what is missing up to ``count`` runs (plan None: bayes); return how many wait.
 
     A queued trial is taken by one worker alone, on however many machines: that keeps the count.
     """
@@ -1431,14 +1378,10 @@ def _fill_queue(study: Any, sweep: Mapping[str, Any], space: Mapping[str, Any], 
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     else:
         optuna.storages.fail_stale_trials(study)
-    live = _live(study)
-    if sweep["method"] == "bayes":
-        missing = [{}] * (count - len(live))
-    else:
-        there = [t.user_attrs["planned"] for t in live]
-        missing = [c for c in _plan(sweep, space, count, seed) if c not in there]
-    for config in missing:
-        study.enqueue_trial(config, user_attrs={"planned": config})
+    there = [t.user_attrs["planned"] for t in _live(study)]
+    for config in [{}] * (count - len(there)) if plan is None else plan:
+        if plan is None or config not in there:
+            study.enqueue_trial(config, user_attrs={"planned": config})
     return sum(t.state.name == "WAITING" for t in _live(study))
 
 
@@ -1446,65 +1389,46 @@ class _Repeated(Exception):
     """A trial that another one has taken already."""
 
 
-def _run_trial(sweep: dict, data: Dataset, storage: str, name: str, project: str,
-               seed: int) -> None:
+def _run_trial(sweep: str, data: Dataset, storage: str, name: str, project: str, seed: int) -> None:
     """Take one trial from the queue and run it. This is what a worker process does."""
     import optuna
 
-    study = _worker_study(storage, name, json.dumps(sweep))
-    space, bayes = _check_sweep(sweep), sweep["method"] == "bayes"
+    study, plan = _open_study(storage, name, sweep), json.loads(sweep)
+    space, metric, bayes = _check_sweep(plan), plan["metric"]["name"], plan["method"] == "bayes"
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), constant_liar=True)
-    limit = sweep.get("early_terminate", {}).get("max_iter", np.inf)
-    limit /= sweep.get("early_terminate", {}).get("eta", 3)  # W&B's last band ends here
-    done = False
+    rule = {"max_iter": np.inf, "eta": 3, **plan.get("early_terminate", {})}
+    repeated = False
 
     def objective(trial: Any) -> float:
-        nonlocal done
-        done = "planned" not in trial.user_attrs  # the queue was empty: nothing left to do
-        for parameter, distribution in space.items():
-            trial._suggest(parameter, distribution)
-        others = [t for t in _live(study) if t.number != trial.number]
-        if done or any(t.params == trial.params for t in others
-                       if bayes or t.number < trial.number):
+        nonlocal repeated
+        config = _suggest(trial, space)
+        repeated = "planned" not in trial.user_attrs or any(
+            t.params == config for t in _live(study)
+            if t.number < trial.number or (bayes and t.number > trial.number))
+        if repeated:
             raise _Repeated
-        done = True
 
         def on_epoch(row: dict) -> bool:
-            trial.report(row[sweep["metric"]["name"]], int(row["epoch"]))
-            return row["epoch"] <= limit and trial.should_prune()
+            trial.report(row[metric], int(row["epoch"]))
+            return row["epoch"] <= rule["max_iter"] / rule["eta"] and trial.should_prune()
 
-        row = _logged_run(dict(trial.params), data, project, seed, on_epoch)
+        row = _logged_run(config, data, project, seed, on_epoch)
         trial.set_user_attr("row", row)
-        if row["state"] == "failed":
-            raise Diverged
-        if row["state"] == "pruned":
-            raise optuna.TrialPruned
-        return row[sweep["metric"]["name"]]
+        if row["state"] != "finished":
+            raise Diverged if row["state"] == "failed" else optuna.TrialPruned
+        return row[metric]
 
-    while not done:
+    study.optimize(objective, n_trials=1, catch=(_Repeated, Diverged))
+    while repeated and bayes:  # then any configuration that no run has taken
+        taken = {run_name(t.params) for t in _live(study)}
+        fresh = [c for c in _plan("random", space, len(taken) + 1, seed)
+                 if run_name(c) not in taken][0]
+        study.enqueue_trial(fresh, user_attrs={"planned": {}})
         study.optimize(objective, n_trials=1, catch=(_Repeated, Diverged))
-        if not done and bayes:
-            unseen = _unseen(space, study, seed)
-            study.enqueue_trial(unseen, user_attrs={"planned": {}})
-        elif not done:
-            break
-
-
-@lru_cache(maxsize=4)
-def _worker_study(storage: str, name: str, sweep: str) -> Any:
-    return _open_study(storage, name, json.loads(sweep))
-
-
-def _unseen(space: Mapping[str, Any], study: Any, seed: int) -> dict:
-    """A random configuration that no run has taken."""
-    taken = {run_name(t.params) for t in _live(study) if t.params}
-    count = len(taken) + 1
-    plan = _plan({"method": "random"}, space, min(count, _size(space) or count), seed)
-    return next(c for c in plan if run_name(c) not in taken)
 
 
 def _logged_run(config: dict | None, data: Dataset, project: str, seed: int,
-                on_epoch: Callable[[dict], bool] | None = None) -> dict[str, Any]:
+                on_epoch: Callable[[dict], bool] = lambda row: False) -> dict[str, Any]:
     """Train one configuration as one W&B run and return its row of the table.
 
     ``config`` None: it comes from the W&B agent. ``on_epoch`` may return True to prune.
@@ -1516,19 +1440,16 @@ def _logged_run(config: dict | None, data: Dataset, project: str, seed: int,
     with wandb.init(project=project, config=config, dir=folder,
                     mode=os.environ.get("WANDB_MODE") or "offline",
                     settings=wandb.Settings(silent=True, console="off")) as run:
-        config = {k: v for k, v in dict(run.config if config is None else config).items()}
+        config = dict(run.config) if config is None else config
         run.name = run_name(config)
-        epochs: list[dict] = []
-        state = "finished"
+        epochs, state = [{"best_val_accuracy": np.nan, **dict.fromkeys(_RESULTS, np.nan)}], "finished"
 
         def log(row: dict) -> bool:
             nonlocal state
-            best = max(row["val_accuracy"], *(e["val_accuracy"] for e in epochs), 0)
-            epochs.append(row)
-            row = {**row, "best_val_accuracy": best}
-            run.log(row)
-            if on_epoch is not None and on_epoch(row):
-                state = "pruned"
+            best = np.fmax(epochs[-1]["best_val_accuracy"], row["val_accuracy"])
+            epochs.append({**row, "best_val_accuracy": float(best)})
+            run.log(epochs[-1])
+            state = "pruned" if on_epoch(epochs[-1]) else "finished"
             return state == "pruned"
 
         try:
@@ -1536,16 +1457,16 @@ def _logged_run(config: dict | None, data: Dataset, project: str, seed: int,
         except Diverged:
             state = "failed"
         run.summary["state"] = state
-    last = epochs[-1] if epochs else dict.fromkeys(_RESULTS, np.nan)
+    last, epochs = epochs[-1], epochs[1:]
     return {**config, "name": run_name(config), "state": state,
-            "best_val_accuracy": max((e["val_accuracy"] for e in epochs), default=np.nan),
-            **{k: last[k] for k in _RESULTS}, "epochs_run": len(epochs),
-            "seconds": sum(e["seconds"] for e in epochs), "history": json.dumps(epochs)}
+            **{key: last[key] for key in ("best_val_accuracy", *_RESULTS)},
+            "epochs_run": len(epochs), "seconds": sum(e["seconds"] for e in epochs),
+            "history": json.dumps(epochs)}
 
 
-def _run_online(sweep: Mapping[str, Any], data: Dataset, count: int, workers: int | None,
-                project: str, seed: int) -> pd.DataFrame:
-    """The same sweep on W&B's server: one agent in this process for each ``count`` runs."""
+def _run_online(sweep: Mapping[str, Any], data: Dataset, count: int, project: str,
+                seed: int) -> pd.DataFrame:
+    """The same sweep on W&B's server, with an agent in this process."""
     import wandb
 
     if not (wandb.api.api_key and _reachable(wandb.api.settings("base_url"))):
@@ -1585,7 +1506,7 @@ def show(fig: Any, caption: str) -> None:
     display(Markdown(f"*Figure: {caption}*"))
 
 
-def plot_samples(images: np.ndarray, titles: Sequence[str], image_shape: Sequence[int],
+def plot_samples(images: Array, titles: Sequence[str], image_shape: Sequence[int],
                  columns: int = 10) -> Any:
     """Grid of images (n, pixels) in [0, 1], each under its title. Used in notebooks 01, 05, 07."""
     rows = -(-len(images) // columns)
@@ -1616,7 +1537,7 @@ def plot_learning_curves(histories: pd.DataFrame, by: str | None = None,
     return fig
 
 
-def plot_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], title: str = "") -> Any:
+def plot_confusion_matrix(matrix: Array, class_names: Sequence[str], title: str = "") -> Any:
     """Heat map of counts (K, K) with row rates: rows are the true class, columns the predicted one.
 
     ``matrix`` as sklearn.metrics.confusion_matrix gives it. Used in notebooks 05 and 07.
