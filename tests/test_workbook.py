@@ -273,7 +273,7 @@ def test_every_equation_of_a_notebook_can_be_converted(
 # ── colab ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_colab_stamps_everything_and_twice_is_once(empty: Path) -> None:
+def test_colab_stamps_everything_once(empty: Path) -> None:
     nbformat.write(healthy(), empty / "notebooks" / "01_a.ipynb")
     results = []
     for address in (ADDRESS, ADDRESS + ".git/"):
