@@ -51,13 +51,13 @@ import json
 import os
 import platform
 import socket
-import threading
+import sys
 import time
+import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from importlib import metadata
 from importlib.util import find_spec
 from numbers import Integral, Real
@@ -76,7 +76,7 @@ Array = np.ndarray
 Config = Mapping[str, Any]  # a configuration, see `check_config`
 
 _HERE = Path(__file__).resolve().parent
-# Installed with pip, this file lies among other packages: then the working folder is the workbook's.
+# Installed with pip, this file lies among other packages: then the working folder takes its place.
 ROOT = _HERE if (_HERE / "notebooks").is_dir() else Path.cwd()
 
 # Keras needs a backend even where it only brings data. It takes TensorFlow unless told otherwise.
@@ -97,11 +97,9 @@ def _check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
 def _check_number(value: Any, name: str, kind: type, low: float | None = None,
                   high: float | None = None, include: str = "both") -> None:
     """Raise TypeError or ValueError unless ``value`` is a finite number of ``kind`` in range."""
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r}")
     check_scalar(value, name, kind, min_val=low, max_val=high, include_boundaries=include)
-    if not np.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value!r}")
+    if isinstance(value, bool) or not np.isfinite(value):
+        raise ValueError(f"{name} must be a finite number; got {value!r}")
 
 
 def _write_whole(path: Path, write: Callable[[Any], None]) -> None:
@@ -147,16 +145,13 @@ def load_record(name: str, data: Dataset) -> tuple[pd.DataFrame, str]:
     is of the real data, so on the fallback it stands in when no run of your own is there.
     Raises FileNotFoundError when neither exists. Used in notebooks 05 to 07.
     """
-    own = reports_folder() / f"{name}.csv"
-    if own.is_file():
-        table = pd.read_csv(own)
-        if (table["data"] == data.name).all():
-            return table, "this machine's own run"
-    tracked = ROOT / "reports" / f"{name}.csv"
+    own, tracked = (folder / f"{name}.csv" for folder in (reports_folder(), ROOT / "reports"))
+    if own.is_file() and (table := pd.read_csv(own))["data"].eq(data.name).all():
+        return table, "this machine's own run"
     if tracked.is_file():
         return pd.read_csv(tracked), "the record that came with the workbook"
-    raise FileNotFoundError(f"no record {name}.csv of {data.name}: neither {own} nor {tracked} "
-                            "has it; run notebook 04 first")
+    raise FileNotFoundError(f"no record of {data.name} in {own}, nor any in {tracked}: run the "
+                            "notebook that makes it first")
 
 
 # ── Data ──────────────────────────────────────────────────────────────────────────────────────────
@@ -188,7 +183,7 @@ class Dataset:
 
 
 class _Source(NamedTuple):
-    """Where a data set comes from, and the SHA-256 of its arrays: x and y of train, then of test."""
+    """Where a data set comes from, and the SHA-256 of its arrays in the order of _KEYS."""
 
     sha256: str
     class_names: tuple[str, ...]
@@ -281,23 +276,13 @@ def _verified(arrays: _Arrays, name: str) -> _Arrays:
     return arrays
 
 
-def _reachable(url: str, seconds: float = 5.0) -> bool:
-    """Whether a server answers at all. In a thread, as a name look-up cannot be timed out."""
-    answered = threading.Event()
-
-    def ask() -> None:
-        try:
-            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds)
-            answered.set()
-        except urllib.error.HTTPError:
-            answered.set()  # an answer all the same
-        except OSError:
-            pass
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answered.is_set()
+def _reachable(url: str) -> bool:
+    """Whether a server answers at all, within seconds."""
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except OSError as error:
+        return isinstance(error, urllib.error.HTTPError)  # refused, but there
+    return True
 
 
 def _from_keras(name: str) -> _Arrays:
@@ -332,19 +317,18 @@ def _digits() -> _Arrays:
 def _split(name: str, arrays: _Arrays, class_names: tuple[str, ...], scale: int,
            val_fraction: float, seed: int) -> Dataset:
     """Scale to float32 [0, 1]; draw the validation images, stratified, from the training part."""
-    y = arrays["y_train"].astype(np.int64).ravel()
+    from sklearn.model_selection import train_test_split
+
+    x, y = arrays["x_train"], arrays["y_train"].astype(np.int64).ravel()
     train, val = np.arange(len(y)), np.arange(0)
     if val_fraction > 0:
-        from sklearn.model_selection import train_test_split
-
         train, val = train_test_split(train, test_size=val_fraction, stratify=y, random_state=seed)
 
     def scaled(images: Array) -> Array:
-        x = images.reshape(len(images), int(np.prod(images.shape[1:]))).astype(np.float32)
-        x /= scale
-        return x
+        flat = images.reshape(len(images), np.prod(images.shape[1:], dtype=int)).astype(np.float32)
+        flat /= scale
+        return flat
 
-    x = arrays["x_train"]
     return Dataset(name, scaled(x[train]), y[train], scaled(x[val]), y[val],
                    scaled(arrays["x_test"]), arrays["y_test"].astype(np.int64).ravel(),
                    class_names, x.shape[1:])
@@ -475,15 +459,13 @@ class Network:
     def __init__(self, layer_sizes: Sequence[int], activation: str | Sequence[str] = "relu",
                  weight_init: str = "xavier", loss: str = "cross_entropy", seed: int = 0,
                  dtype: Any = np.float32) -> None:
-        sizes = list(layer_sizes) if isinstance(layer_sizes, Iterable) else layer_sizes
-        whole = isinstance(sizes, list) and len(sizes) >= 2 and all(
-            isinstance(s, Integral) and not isinstance(s, bool) and s > 0 for s in sizes)
-        if not whole:
+        sizes = list(layer_sizes) if isinstance(layer_sizes, Iterable) else []
+        if len(sizes) < 2 or not all(isinstance(s, Integral) and s > 0 for s in sizes):
             raise ValueError("layer_sizes must be two or more positive integers, input and classes "
                              f"included; got {layer_sizes!r}")
-        hidden = len(sizes) - 2
-        names = [activation] * hidden if isinstance(activation, str) else list(activation)
-        for name in {activation} if isinstance(activation, str) else names:
+        one, hidden = isinstance(activation, str), len(sizes) - 2
+        names = [activation] * hidden if one else list(activation)
+        for name in [activation] if one else names:
             _check_choice(name, "activation", ACTIVATIONS)
         if len(names) != hidden:
             raise ValueError(f"activation must be one name or one for each of the {hidden} hidden "
@@ -496,7 +478,7 @@ class Network:
         self.layer_sizes = [int(s) for s in sizes]
         self.activation, self.weight_init, self.loss, self.seed = names, weight_init, loss, seed
         self.dtype = np.dtype(dtype)
-        self.n_weights = sum(i * o for i, o in self._shapes())
+        self.n_weights = sum(np.prod(self._shapes(), axis=1).tolist())
         size = self.n_weights + sum(self.layer_sizes[1:])
         self._attach(np.zeros(size, self.dtype), np.zeros(size, self.dtype))
         rng = np.random.default_rng(seed)  # one generator for all layers, so no two are alike
@@ -515,9 +497,9 @@ class Network:
 
     def _views(self, flat: Array) -> tuple[list[Array], list[Array]]:
         ends = np.cumsum([i * o for i, o in self._shapes()] + self.layer_sizes[1:])[:-1]
-        parts, layers = np.split(flat, ends), len(self.layer_sizes) - 1
-        weights = [w.reshape(s) for w, s in zip(parts[:layers], self._shapes(), strict=True)]
-        return weights, parts[layers:]
+        parts, shapes = np.split(flat, ends), self._shapes()
+        weights = [w.reshape(s) for w, s in zip(parts[:len(shapes)], shapes, strict=True)]
+        return weights, parts[len(shapes):]
 
     # Pickle would turn the views into copies: leave them out, lay them anew.
     def __getstate__(self) -> dict:
@@ -531,8 +513,8 @@ class Network:
     def _check_x(self, x: Any) -> Array:
         x = check_array(x, dtype=self.dtype, order="C", input_name="x")
         if x.shape[1] != self.layer_sizes[0]:
-            raise ValueError(f"x must have {self.layer_sizes[0]} columns, the network's input size; "
-                             f"got shape {x.shape}")
+            raise ValueError(f"x must have {self.layer_sizes[0]} columns, one for each input of the "
+                             f"network; got shape {x.shape}")
         return x
 
     def _check_y(self, y: Any, n: int) -> Array:
@@ -656,7 +638,7 @@ class Network:
 
 
 def _log_softmax(z: Array) -> Array:
-    """log softmax of each row of z (n, K), in place: z − max − log Σ exp(z − max) never overflows."""
+    """log softmax of each row of z (n, K), in place; subtracting the maximum avoids overflow."""
     z -= z.max(axis=1, keepdims=True)
     z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
     return z
@@ -699,10 +681,6 @@ class Optimizer:
                              f"{self.state.shape[1:]}")
         self.t += 1
         self.update(parameters, gradients)
-
-    def update(self, parameters: Array, gradients: Array) -> None:
-        """Change ``parameters`` in place; each rule has its own."""
-        raise NotImplementedError
 
 
 @dataclass(eq=False)
@@ -926,12 +904,10 @@ def _progress_bar(total: int, wanted: bool, unit: str = "epoch") -> Any:
     """
     from tqdm.auto import tqdm
 
-    shell = getattr(importlib.import_module("IPython"), "get_ipython", lambda: None)() \
-        if find_spec("IPython") else None
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     kernel = getattr(shell, "kernel", None)
-    watched = None if kernel is None else getattr(kernel, "_allow_stdin", True)
-    disable = True if not wanted else None if watched is None else not watched
-    return tqdm(total=total, unit=unit, disable=disable, leave=False)
+    hidden = None if kernel is None else not getattr(kernel, "_allow_stdin", True)
+    return tqdm(total=total, unit=unit, disable=hidden if wanted else True, leave=False)
 
 
 # ── Proof: gradients against central differences ──────────────────────────────────────────────────
@@ -1120,16 +1096,10 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
                  optimizer: str | Optimizer = "nadam", learning_rate: float = 1e-3,
                  weight_decay: float = 0.0, batch_size: int = 32, epochs: int = 10,
                  random_state: Any = None) -> None:
-        self.hidden_sizes = hidden_sizes
-        self.activation = activation
-        self.weight_init = weight_init
-        self.loss = loss
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.random_state = random_state
+        self.hidden_sizes, self.activation, self.weight_init = hidden_sizes, activation, weight_init
+        self.loss, self.optimizer, self.learning_rate = loss, optimizer, learning_rate
+        self.weight_decay, self.batch_size = weight_decay, batch_size
+        self.epochs, self.random_state = epochs, random_state
 
     def fit(self, X: Any, y: Any) -> NetworkClassifier:
         """Train on X (n, features) with labels y (n,). Raises ValueError as scikit-learn does."""
@@ -1185,7 +1155,7 @@ _RESULTS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
 def run_name(config: Config) -> str:
-    """A run's name from its configuration: ``hl_3_bs_16_ac_tanh_…``. Used in notebooks 04 and 07."""
+    """A run's name from its configuration: ``hl_3_bs_16_ac_tanh_…``. For notebooks 04 and 07."""
     return "_".join(f"{short}_{config[key]}" for key, short in _SHORT.items() if key in config)
 
 
@@ -1330,7 +1300,6 @@ def _plan(method: str, space: Mapping[str, tuple[str, dict]], count: int, seed: 
     return list(plan.values())
 
 
-@lru_cache(maxsize=4)  # a worker process opens its study once
 def _open_study(storage: str, name: str, sweep: str, create: bool = False) -> Any:
     """The Optuna study in a journal file or behind a URL."""
     import optuna
@@ -1442,7 +1411,7 @@ def _logged_run(config: dict | None, data: Dataset, project: str, seed: int,
                     settings=wandb.Settings(silent=True, console="off")) as run:
         config = dict(run.config) if config is None else config
         run.name = run_name(config)
-        epochs, state = [{"best_val_accuracy": np.nan, **dict.fromkeys(_RESULTS, np.nan)}], "finished"
+        state, epochs = "finished", [dict.fromkeys(("best_val_accuracy", *_RESULTS), np.nan)]
 
         def log(row: dict) -> bool:
             nonlocal state
@@ -1482,7 +1451,7 @@ def _run_online(sweep: Mapping[str, Any], data: Dataset, count: int, project: st
 # ── Pictures: figures are returned, `show` puts them on the page ──────────────────────────────────
 
 
-def _figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (7, 4), **kwargs: Any) -> Any:
+def _figure(rows: int = 1, columns: int = 1, size: tuple = (7, 4), **kwargs: Any) -> Any:
     """A figure and its axes, in the workbook's style, that no notebook shows on its own."""
     import matplotlib.pyplot as plt
     import seaborn as sns
@@ -1546,8 +1515,8 @@ def plot_confusion_matrix(matrix: Array, class_names: Sequence[str], title: str 
 
     matrix = np.asarray(matrix)
     rates = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    labels = np.array([[f"{count}\n{rate:.0%}" if count else "" for count, rate in zip(*rows)]
-                       for rows in zip(matrix, rates)])
+    pairs = zip(matrix.flat, rates.flat, strict=True)
+    labels = np.reshape([f"{n}\n{rate:.0%}" if n else "" for n, rate in pairs], matrix.shape)
     fig, axis = _figure(size=(8, 6.8))
     sns.heatmap(rates, annot=labels, fmt="", cmap="cividis", vmin=0, vmax=1, square=True, ax=axis,
                 xticklabels=class_names, yticklabels=class_names, annot_kws={"fontsize": 7},
@@ -1565,37 +1534,32 @@ def plot_parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], metri
         best are drawn last. Used in notebooks 04 and 07.
     """
     import matplotlib as mpl
-    from matplotlib.path import Path as Curve
 
-    rng = np.random.default_rng(0)
-    table = table.dropna(subset=[metric]).sort_values(metric)
+    rng, table = np.random.default_rng(0), table.dropna(subset=[metric]).sort_values(metric)
     fig, axis = _figure(size=(1.5 * len(columns) + 3, 5))
     heights = []
     for i, column in enumerate(columns):
         values = sorted(table[column].unique())
-        places = {v: (k + 0.5) / len(values) for k, v in enumerate(values)}
+        places = {value: (k + 0.5) / len(values) for k, value in enumerate(values)}
         spread = rng.uniform(-0.3, 0.3, len(table)) / len(values)
         heights.append(table[column].map(places).to_numpy(float) + spread)
         axis.axvline(i, color="0.6", lw=1)
         for value, place in places.items():
-            axis.text(i, place, f"{value}", fontsize=8, ha="center", va="center",
-                      bbox={"fc": "white", "ec": "0.7", "alpha": 0.85, "pad": 1.5}, zorder=5)
+            axis.text(i, place, f"{value}", fontsize=8, ha="center", va="center", zorder=5,
+                      bbox={"fc": "white", "ec": "0.7", "alpha": 0.85, "pad": 1.5})
     result = table[metric].to_numpy()
-    low, high = result.min(), result.max()
-    heights.append((result - low) / ((high - low) or 1))
-    norm, cmap = mpl.colors.Normalize(low, high), mpl.colormaps["cividis_r"]
-    xs = np.arange(len(heights))
-    for ys, value in zip(np.transpose(heights), result, strict=True):
-        points, codes = [(0, ys[0])], [Curve.MOVETO]
-        for x0, y0, x1, y1 in zip(xs, ys, xs[1:], ys[1:]):
-            points += [(x0 + 0.5, y0), (x1 - 0.5, y1), (x1, y1)]
-            codes += [Curve.CURVE4] * 3
-        axis.add_patch(mpl.patches.PathPatch(Curve(points, codes), fc="none", lw=0.9, alpha=0.7,
-                                             ec=cmap(norm(value))))
+    heights.append((result - result.min()) / (np.ptp(result) or 1))
+    norm = mpl.colors.Normalize(result.min(), result.max())
+    colours = mpl.colormaps["cividis_r"](norm(result))
+    t = np.linspace(0, 1, 25)
+    for i, (left, right) in enumerate(zip(heights[:-1], heights[1:], strict=True)):
+        curves = left[:, None] + (right - left)[:, None] * (t * t * (3 - 2 * t))
+        for curve, colour in zip(curves, colours, strict=True):
+            axis.plot(i + t, curve, color=colour, lw=0.9, alpha=0.7)
     axis.set(xlim=(-0.5, len(columns) + 0.2), ylim=(-0.02, 1.02), yticks=[])
-    axis.set_xticks(xs, [*(c.replace("_", "\n") for c in columns), metric.replace("_", "\n")])
+    axis.set_xticks(range(len(heights)), [c.replace("_", "\n") for c in (*columns, metric)])
     axis.grid(False)
-    fig.colorbar(mpl.cm.ScalarMappable(norm, cmap), ax=axis, label=metric.replace("_", " "))
+    fig.colorbar(mpl.cm.ScalarMappable(norm, "cividis_r"), ax=axis, label=metric.replace("_", " "))
     return fig
 
 
