@@ -460,7 +460,8 @@ class Network:
                  weight_init: str = "xavier", loss: str = "cross_entropy", seed: int = 0,
                  dtype: Any = np.float32) -> None:
         sizes = list(layer_sizes) if isinstance(layer_sizes, Iterable) else []
-        if len(sizes) < 2 or not all(isinstance(s, Integral) and s > 0 for s in sizes):
+        if len(sizes) < 2 or not all(
+                isinstance(s, Integral) and not isinstance(s, bool) and s > 0 for s in sizes):
             raise ValueError("layer_sizes must be two or more positive integers, input and classes "
                              f"included; got {layer_sizes!r}")
         one, hidden = isinstance(activation, str), len(sizes) - 2
@@ -511,11 +512,11 @@ class Network:
         self._attach(self.parameters, self.gradients)
 
     def _check_x(self, x: Any) -> Array:
-        x = check_array(x, dtype=self.dtype, order="C", input_name="x")
-        if x.shape[1] != self.layer_sizes[0]:
-            raise ValueError(f"x must have {self.layer_sizes[0]} columns, one for each input of the "
-                             f"network; got shape {x.shape}")
-        return x
+        shape, inputs = np.shape(x), self.layer_sizes[0]
+        if len(shape) != 2 or shape[0] == 0 or shape[1] != inputs:
+            raise ValueError(f"x must have shape (n, {inputs}) with n > 0, as the network has "
+                             f"{inputs} inputs; got {shape}")
+        return check_array(x, dtype=self.dtype, order="C", input_name="x")  # NaN, infinity
 
     def _check_y(self, y: Any, n: int) -> Array:
         y, classes = np.asarray(y), self.layer_sizes[-1]
