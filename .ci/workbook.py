@@ -204,7 +204,8 @@ def test_fallback() -> int:
 
 def lint() -> int:
     """Ruff over code and notebooks, then the notebooks' own rules."""
-    code = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT).returncode
+    ruff = [sys.executable, "-m", "ruff", "check", "--output-format=concise", "."]
+    code = subprocess.run(ruff, cwd=ROOT).returncode
     for path in notebook_paths():
         page = Page.read(path)
         for name, rule in notebook_rules.RULES.items():
