@@ -841,7 +841,7 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     _check_number(batch_size, "batch_size", Integral, 1)
     _check_number(weight_decay, "weight_decay", Real, 0)
     _check_number(seed, "seed", Integral, 0)
-    if isinstance(optimizer, str):
+    if not hasattr(optimizer, "step"):
         _check_choice(optimizer, "optimizer", OPTIMIZERS)
         optimizer = OPTIMIZERS[optimizer](learning_rate=learning_rate)
     x, y = network._check_x(data.x_train), network._check_y(data.y_train, len(data.x_train))
