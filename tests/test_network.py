@@ -760,9 +760,9 @@ def spoiled(value: float) -> np.ndarray:
         (spoiled(np.nan), ["NaN"]),
         (spoiled(np.inf), ["inf"]),
         (spoiled(-np.inf), ["inf"]),
-        (np.zeros((0, 7)), ["0", "minimum of 1"]),
-        (GOOD_X[0], ["1D array", "2D"]),
-        (GOOD_X.reshape(6, 7, 1), ["dim 3"]),
+        (np.zeros((0, 7)), ["(0, 7)"]),
+        (GOOD_X[0], ["(7,)"]),
+        (GOOD_X.reshape(6, 7, 1), ["(6, 7, 1)"]),
     ],
     ids=["narrow", "wide", "nan", "inf", "minus-inf", "empty", "one-row", "three-dimensions"],
 )
