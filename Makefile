@@ -46,5 +46,6 @@ colab: $(VENV)/.installed  ## stamp a fork's address: make colab REPO=https://gi
 bench: $(VENV)/.installed  ## seconds an epoch beside PyTorch and scikit-learn, peak memory
 	$(WORKBOOK) bench
 
-clean:  ## remove the environment and what runs have left; tracked files stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache reports/local reports/*.html
+clean:  ## remove the environment, pages and caches; your own records in reports/local stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache reports/*.html
+	cd reports/local 2>/dev/null && rm -rf run test refresh notebooks pages ipython || true

@@ -179,7 +179,7 @@ def copy_project(folder: Path) -> None:
     for name in project_files():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, target)
+        shutil.copy(ROOT / name, target)
     git = ["git", "-c", "user.name=copy", "-c", "user.email=copy@localhost"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "--no-verify", "-m", "copy"]):
         subprocess.run([*git, *command], cwd=folder, check=True)
