@@ -190,9 +190,9 @@ def test_make_help_lists_every_target() -> None:
 def test_every_make_target_calls_a_command_that_exists() -> None:
     commands = set(re.findall(r"\$\(WORKBOOK\) ([a-z]+)", read("Makefile")))
     assert {"run", "test", "notebooks", "lint", "colab", "bench"} <= commands
-    for command in commands:
-        script = [sys.executable, ".ci/workbook.py", command, "--help"]
-        assert subprocess.run(script, cwd=ROOT, capture_output=True).returncode == 0
+    script = [sys.executable, ".ci/workbook.py", "--help"]
+    usage = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert commands <= set(re.findall(r"\{([a-z,]+)\}", usage)[0].split(","))
 
 
 @NEEDS_MAKE

@@ -151,6 +151,10 @@ def test_notebooks_refreshes_outputs_records_and_the_table(empty: Path) -> None:
     with_stub(empty, known=True)
     path = save(empty, "01_a.ipynb", RECORD, "print(40 + 2)")
     save(empty, "02_b.ipynb", "1 / 0")
+    row = "| [01 An old title](notebooks/01_a.ipynb) | Q1 | to look first | 9 | old |"
+    readme = (empty / "README.md").read_text(encoding="utf-8")
+    readme = readme.replace("<!-- notebooks:begin -->", f"<!-- notebooks:begin -->\n{row}")
+    (empty / "README.md").write_text(readme, encoding="utf-8")
     commit(empty)
     result = workbook(empty, "notebooks", "01")
     assert result.returncode == 0, result.stderr
@@ -160,7 +164,7 @@ def test_notebooks_refreshes_outputs_records_and_the_table(empty: Path) -> None:
     assert "execution" not in page.code[0].metadata
     assert (empty / "reports" / "a.csv").read_text() == "a"
     table = (empty / "README.md").read_text(encoding="utf-8")
-    assert "| [01 Try the tool](notebooks/01_a.ipynb) |" in table
+    assert "| [01 Try the tool](notebooks/01_a.ipynb) | Q1 | to look first | 0.1 |" in table
     changed = {line[3:] for line in changes(empty).splitlines()}
     assert changed == {"README.md", "notebooks/01_a.ipynb", "reports/a.csv"}
 
