@@ -430,7 +430,10 @@ def test_a_storage_that_cannot_be_opened_is_named_without_its_password(scheme: s
     assert "s3cret" not in shown(caught)
 
 
-@pytest.mark.parametrize("text", ["run,accuracy\na,0.5\n", "{}\n", "no end of line", '{"op_code": 99}\n'])
+FOREIGN = ["run,accuracy\na,0.5\n", "{}\n", "no end of line", '{"op_code": 99}\n']
+
+
+@pytest.mark.parametrize("text", FOREIGN)
 def test_a_foreign_file_is_no_storage_and_stays_as_it_was(text: str, tmp_path: Path) -> None:
     path = tmp_path / "notes.csv"
     path.write_text(text, encoding="latin-1")
