@@ -68,7 +68,7 @@ def mathml(tex: str, display: str) -> str:
     """An equation as MathML; as TeX, in a `<code>`, where the converter does not understand it."""
     known = ENVIRONMENT.sub(r"\\\1{align*}", tex.strip())
     try:
-        result = convert(known, display=display)
+        result = convert(known, display=display).replace(r"\_", "_")  # as in \text{fan\_in}
     except Exception:  # the converter raises many kinds of error, and a page must not fail for one
         result = "\\"
     return f"<code>{escape(tex)}</code>" if UNKNOWN.search(result) else result

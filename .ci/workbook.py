@@ -4,6 +4,7 @@ run        execute every notebook in a fresh kernel and build the pages; changes
 test       unit tests, then every notebook; --fallback: the same with no data and no network
 notebooks  refresh the committed outputs and records; on the real data only
 pages      build the pages from the committed outputs, without running anything
+readme     bring the README's generated parts up to date
 lint       ruff, and the rules every notebook keeps
 colab      stamp the repository's address into set-up cells, badges and the README
 bench      seconds an epoch beside PyTorch and scikit-learn, and peak memory
@@ -159,8 +160,7 @@ def refresh(names: list[str]) -> int:
         for record in sorted(staging.iterdir()):
             if record.suffix in (".csv", ".png", ".npz"):
                 os.replace(record, REPORTS / record.name)
-    update_readme()
-    return 0
+    return update_readme()
 
 
 # ── Testing ───────────────────────────────────────────────────────────────────────────────────────
@@ -263,8 +263,10 @@ def readme_text() -> str:
     return section(text, "question-9", question_nine(repository_address(), report_address()))
 
 
-def update_readme() -> None:
+def update_readme() -> int:
+    """Write the README with its generated sections up to date."""
     write_whole(ROOT / "README.md", readme_text())
+    return 0
 
 
 def colab(repo: str, report: str) -> int:
@@ -319,7 +321,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("run", "pages", "lint", "bench"):
+    for name in ("run", "pages", "readme", "lint", "bench"):
         commands.add_parser(name)
     commands.add_parser("test").add_argument("--fallback", action="store_true")
     commands.add_parser("notebooks").add_argument("names", nargs="*", help="03, or 03_backprop …")
@@ -337,6 +339,8 @@ def main() -> int:
             return refresh(arguments.names)
         case "pages":
             return build_pages(NOTEBOOKS)
+        case "readme":
+            return update_readme()
         case "lint":
             return lint()
         case "colab":

@@ -125,7 +125,7 @@ def test_the_digests_in_the_texts_are_those_that_are_checked() -> None:
 def test_the_address_stands_in_one_place() -> None:
     address = notebook_rules.repository_address()
     assert f'REPOSITORY, VERSION = "{address}"' in SETUP_CELL
-    assert workbook.readme_text() == read("README.md"), "run `make colab` or `make notebooks`"
+    assert workbook.readme_text() == read("README.md"), "run .ci/workbook.py readme"
 
 
 # Commands of the README that no CI job runs as they stand, and the test that runs what they do.

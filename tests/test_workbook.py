@@ -255,6 +255,7 @@ def test_equations_are_readable_without_a_network(built: Path) -> None:
         and "$" not in re.sub(r"(?s)<style.*?>.*?</style>|<pre>.*?</pre>", "", text)
     )
     assert pages.mathml(r"\unknown{x}", "inline") == r"<code>\unknown{x}</code>"
+    assert "fan_in" in pages.mathml(r"\text{fan\_in}", "inline")
     assert "<mtable" in pages.mathml("\\begin{aligned}a &= b \\\\ c &= d\\end{aligned}", "block")
 
 
