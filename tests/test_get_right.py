@@ -352,6 +352,8 @@ def test_error_16_every_name_works_from_every_entry_point() -> None:
         for name in registry:
             config = {"hidden_layers": 2, "hidden_size": 6, "epochs": 1, kind: name}
             net, history = helpers.train_config(config, data)
+            asked = [name] * 2 if kind == "activation" else name
+            assert kind == "optimizer" or getattr(net, kind) == asked
             assert np.isfinite(net.parameters).all()
             assert np.isfinite(history.to_numpy(float)).all()
             if kind == "optimizer":
@@ -362,11 +364,13 @@ def test_error_16_every_name_works_from_every_entry_point() -> None:
                 model = helpers.NetworkClassifier((6,), epochs=1, optimizer=name)
             else:
                 net = Network(data.network_sizes([6, 6]), **{kind: name})
-                assert getattr(net, kind) == ([name] * 2 if kind == "activation" else name)
+                assert getattr(net, kind) == asked
                 gradient_check(net, data.x_train[:5, :], data.y_train[:5])
                 model = helpers.NetworkClassifier((6,), epochs=1, **{kind: name})
             model.fit(data.x_train, data.y_train)
             assert np.isfinite(model.predict_proba(data.x_train)).all()
+            if kind in ("weight_init", "loss"):
+                assert getattr(model.network_, kind) == name
     assert set(helpers.SWEEP["parameters"]["optimizer"]["values"]) == set(OPTIMIZERS)
     # and every name is another thing
     x, y = blobs()
