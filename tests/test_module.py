@@ -37,7 +37,7 @@ def lines_of(text: str) -> tuple[set[int], set[int]]:
 
 
 def test_lines_are_counted_as_stated() -> None:
-    text = '"""Doc."""\n\n# why\nx = (1,\n     2)\n\n\ndef f():\n    """Doc.\n\n    s."""\n    y = 3\n'
+    text = '"""Doc."""\n\n# why\nx = (1,\n  2)\n\n\ndef f():\n    """Doc.\n\n    s."""\n    y = 3\n'
     code, filled = lines_of(text)
     assert code == {4, 5, 8, 12}
     assert filled == {1, 3, 4, 5, 8, 9, 11, 12}

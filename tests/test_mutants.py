@@ -210,3 +210,5 @@ def test_a_mutant_turns_the_tests_red(key: str, number: int, answers: dict[str, 
     assert answer["code"] == 1, f"error {number} went unnoticed:\n{answer['text']}"
     assert f"test_get_right.py::test_error_{number:02d}" in answer["text"]
     assert "1 failed" in answer["text"]
+    for slip in ("NameError", "SyntaxError", "AttributeError"):  # of the mutant, not of a student
+        assert slip not in answer["text"]
