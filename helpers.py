@@ -1307,6 +1307,7 @@ def _open_study(storage: str, name: str, sweep: str, create: bool = False) -> An
     from optuna.storages import JournalStorage, RDBStorage, journal
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
     rule = {"eta": 3, **json.loads(sweep).get("early_terminate", {})}
     pruner = optuna.pruners.NopPruner()
     if "type" in rule:  # W&B's hyperband has one bracket: that is successive halving
