@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -486,7 +487,17 @@ def test_disabled_writes_nothing_for_wandb(reports: Path) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[str]:
+def fresh_wandb() -> Iterator[None]:
+    """W&B reads the environment once in a process, until it is torn down."""
+    import wandb
+
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Something that answers where W&B's server would."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
@@ -499,12 +510,16 @@ def server() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
+    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the first proxies it saw
     httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{httpd.server_port}"
     httpd.shutdown()
 
 
+@pytest.mark.usefixtures("fresh_wandb")
 def test_online_the_agent_brings_the_configurations(server, reports, tmp_path, monkeypatch) -> None:
     """W&B's agent hands its parameters over by file and environment; here without an account."""
     import wandb
@@ -512,8 +527,6 @@ def test_online_the_agent_brings_the_configurations(server, reports, tmp_path, m
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", server)
-    for proxy in ("http_proxy", "HTTP_PROXY"):
-        monkeypatch.delenv(proxy, raising=False)
     asked, init = [], wandb.init
     parameters = tmp_path / "parameters.yaml"
     plan = [("sgd", 4), ("adam", 8)]
@@ -532,7 +545,10 @@ def test_online_the_agent_brings_the_configurations(server, reports, tmp_path, m
             monkeypatch.setenv("WANDB_SWEEP_ID", sweep_id)
             monkeypatch.setenv("WANDB_RUN_ID", f"run{i}")
             monkeypatch.setenv("WANDB_PROJECT", "my-project")
-            function()
+            wandb.teardown()  # as the agent does, so that W&B reads the environment again
+            thread = threading.Thread(target=function)
+            thread.start()
+            thread.join()
 
     modes = []
 
@@ -560,6 +576,7 @@ def test_online_the_agent_brings_the_configurations(server, reports, tmp_path, m
     assert len(list((reports / "wandb").glob("offline-run-*/run-*.wandb"))) == 2
 
 
+@pytest.mark.usefixtures("fresh_wandb")
 @pytest.mark.parametrize("key", [None, "0" * 40], ids=["no-key", "no-network"])
 def test_online_without_an_account_or_a_network_fails_fast(key, tmp_path, monkeypatch, reports):
     monkeypatch.setenv("WANDB_MODE", "online")
