@@ -41,9 +41,9 @@ pre, .highlight { overflow-x: auto; font-size: .84rem; line-height: 1.45; }
 .highlight { padding: .1rem .8rem; }
 code { padding: .1em .25em; font-size: .9em; }
 pre code { padding: 0; background: none; }
-table { display: block; overflow-x: auto; border-collapse: collapse;
+table { display: block; overflow-x: auto; border-collapse: collapse; border: 0;
         font-size: .85rem; margin: 1em 0; }
-th, td { padding: .3em .7em; border-bottom: 1px solid #ddd; text-align: left; }
+th, td { padding: .3em .7em; border: 0; border-bottom: 1px solid #ddd; text-align: left; }
 td { font-variant-numeric: tabular-nums; }
 mtd { padding: .2em .4em; } mi[mathvariant^=bold] { font-weight: bold; }
 mtd[columnalign=right] { text-align: right; padding-right: 0; }
@@ -61,12 +61,14 @@ details.code summary { cursor: pointer; color: #555; font-size: .85rem; }
 
 # The converter knows one aligned environment; what it does not know, it passes on or leaves empty.
 ENVIRONMENT = re.compile(r"\\(begin|end)\{(?:align|aligned|split|gather|gathered|equation)\*?\}")
+# ... and it leaves no space between a function's name and what the function is of.
+FUNCTION = re.compile(r"\\(log|ln|exp|tanh)(?= +[A-Za-z\\]|\\)")
 UNKNOWN = re.compile(r"[\\]|<m[io]>&(amp;)?</m[io]>|<mo */>|<mo></mo>")
 
 
 def mathml(tex: str, display: str) -> str:
     """An equation as MathML; as TeX, in a `<code>`, where the converter does not understand it."""
-    known = ENVIRONMENT.sub(r"\\\1{align*}", tex.strip())
+    known = ENVIRONMENT.sub(r"\\\1{align*}", FUNCTION.sub(r"\\\1\\,", tex.strip()))
     try:
         result = convert(known, display=display).replace(r"\_", "_")  # as in \text{fan\_in}
     except Exception:  # the converter raises many kinds of error, and a page must not fail for one
