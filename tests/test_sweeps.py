@@ -83,6 +83,21 @@ def finished(storage: Path) -> list[dict]:
     return [t.user_attrs["row"] for t in trials(storage) if "row" in t.user_attrs]
 
 
+def end_group(process: subprocess.Popen) -> None:
+    """End a process and the workers it started."""
+    if os.name == "nt":
+        process.kill()
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a process of its own find helpers and the tests."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))
+
+
 def same_results(one: pd.DataFrame, two: pd.DataFrame) -> None:
     columns = ["name", "state", "best_val_accuracy", *RESULTS]
     pd.testing.assert_frame_equal(
@@ -180,6 +195,25 @@ def test_bayes_keeps_the_count_and_never_repeats(workers: int) -> None:
     assert len(table) == 12
     assert table["name"].nunique() == 12
     assert (table["state"] == "finished").all()
+
+
+CROWDED = """
+from test_sweeps import go, sweep
+
+SPACE = {"optimizer": {"value": "adam"}, "epochs": {"value": 1}}
+for seed in range(4):
+    table = go(sweep("bayes", parameters=SPACE), 4, workers=3, seed=seed)
+    assert (len(table), table["name"].nunique()) == (4, 4), table["name"]
+"""
+
+
+def test_bayes_ends_where_workers_crowd_on_few_configurations(paths: None) -> None:
+    """Three workers share four configurations, so that they draw the same ones all the time."""
+    process = subprocess.Popen([sys.executable, "-c", CROWDED], start_new_session=True)
+    try:
+        assert process.wait(60) == 0
+    finally:
+        end_group(process)
 
 
 def test_bayes_takes_numbers_in_ranges() -> None:
@@ -339,11 +373,6 @@ def in_a_process(*arguments: object) -> list[str]:
     return [sys.executable, "-c", RUNS, *map(str, arguments)]
 
 
-@pytest.fixture
-def paths(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))
-
-
 def resumed(before: list[dict], storage: Path, dictionary: dict) -> None:
     """The second call: it loses no finished run, repeats none, and runs the rest."""
     table = go(dictionary, 8)
@@ -390,8 +419,7 @@ def test_after_kill_9_with_two_workers_a_second_call_goes_on(whole_group, report
         assert 2 <= len(before) < 8
         resumed(before, storage, sweep(parameters=SLOW))
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        end_group(process)
 
 
 # ── Storage ───────────────────────────────────────────────────────────────────────────────────────
