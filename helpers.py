@@ -45,6 +45,8 @@ gradient check, classifier, sweeps). One example of each:
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import hashlib
 import importlib
 import json
@@ -115,7 +117,8 @@ def _write_whole(path: Path, write: Callable[[Any], None]) -> None:
         raise OSError(f"{path} cannot be written ({error}): make its folder writable or, for what "
                       "notebooks record, set WORKBOOK_REPORTS to another folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def reports_folder() -> Path:
@@ -189,6 +192,7 @@ class _Source(NamedTuple):
     class_names: tuple[str, ...]
     cached: str  # the file that Keras keeps in its own cache
     host: str  # where Keras fetches it from
+    image_shape: tuple[int, ...] = (28, 28)
 
 
 _SOURCES = {
@@ -271,6 +275,9 @@ def _verified(arrays: _Arrays, name: str) -> _Arrays:
     digest = hashlib.sha256()
     for key in _KEYS:
         digest.update(np.ascontiguousarray(arrays[key]).data)
+    if arrays["x_train"].shape[1:] != _SOURCES[name].image_shape:
+        raise ValueError(f"pictures have shape {arrays['x_train'].shape[1:]}, expected "
+                         f"{_SOURCES[name].image_shape}")
     if digest.hexdigest() != _SOURCES[name].sha256:
         raise ValueError(f"SHA-256 is {digest.hexdigest()}, expected {_SOURCES[name].sha256}")
     return arrays
@@ -322,7 +329,12 @@ def _split(name: str, arrays: _Arrays, class_names: tuple[str, ...], scale: int,
     x, y = arrays["x_train"], arrays["y_train"].astype(np.int64).ravel()
     train, val = np.arange(len(y)), np.arange(0)
     if val_fraction > 0:
-        train, val = train_test_split(train, test_size=val_fraction, stratify=y, random_state=seed)
+        try:
+            train, val = train_test_split(train, test_size=val_fraction, stratify=y,
+                                          random_state=seed)
+        except ValueError as error:
+            raise ValueError(f"val_fraction {val_fraction} leaves a part without some class: "
+                             f"{error}") from error
 
     def scaled(images: Array) -> Array:
         flat = images.reshape(len(images), np.prod(images.shape[1:], dtype=int)).astype(np.float32)
@@ -841,7 +853,7 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     _check_number(batch_size, "batch_size", Integral, 1)
     _check_number(weight_decay, "weight_decay", Real, 0)
     _check_number(seed, "seed", Integral, 0)
-    if not hasattr(optimizer, "step"):
+    if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
         _check_choice(optimizer, "optimizer", OPTIMIZERS)
         optimizer = OPTIMIZERS[optimizer](learning_rate=learning_rate)
     x, y = network._check_x(data.x_train), network._check_y(data.y_train, len(data.x_train))
@@ -858,7 +870,8 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
                                               rng.permutation(len(x)), last_finite)
                 seconds = time.perf_counter() - start
                 val_loss, val_accuracy = evaluate(network, x_val, y_val)
-                if not np.isfinite(val_loss) and len(x_val):
+                probe = val_loss if len(x_val) else evaluate(network, x[:1000], y[:1000])[0]
+                if not np.isfinite(probe):
                     raise Diverged
             except Diverged:
                 network.parameters[:] = last_finite
@@ -1114,9 +1127,9 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
                        tuple(map(str, self.classes_)), (X.shape[1],))
         self.network_ = Network(sizes, self.activation, self.weight_init, self.loss, seed, X.dtype)
         self.history_ = train(
-            self.network_, data, optimizer=self.optimizer, learning_rate=self.learning_rate,
-            epochs=self.epochs, batch_size=self.batch_size, weight_decay=self.weight_decay,
-            seed=seed, progress=False)
+            self.network_, data, optimizer=copy.deepcopy(self.optimizer),
+            learning_rate=self.learning_rate, epochs=self.epochs, batch_size=self.batch_size,
+            weight_decay=self.weight_decay, seed=seed, progress=False)
         return self
 
     def predict_proba(self, X: Any) -> Array:
@@ -1186,6 +1199,7 @@ def run_sweep(sweep: Mapping[str, Any], data: Dataset, *, count: int, workers: i
     Raises ValueError or TypeError, before any run, for what cannot be done.
     """
     space = _check_sweep(sweep)
+    _check_number(1 if workers is None else workers, "workers", Integral, 1)
     grid = _grid(space)
     _check_number(count, "count", Integral, 1, grid and len(grid))
     _check_number(seed, "seed", Integral, 0)
@@ -1238,6 +1252,9 @@ def _check_sweep(sweep: Mapping[str, Any]) -> dict[str, tuple[str, dict]]:
         _check_choice(value, f"sweep's {name}", choices)
     if early and not ("min_iter" in early or {"max_iter", "s"} <= set(early)):
         raise ValueError(f"early_terminate must have min_iter, or max_iter and s; got {early!r}")
+    for key, value in (early or {}).items():
+        if key != "type":
+            _check_number(value, f"early_terminate's {key}", Integral, 2 if key == "eta" else 1)
     if not sweep.get("parameters"):
         raise ValueError("sweep's parameters must name at least one parameter")
     space = {name: _suggestion(name, spec) for name, spec in sweep["parameters"].items()}
@@ -1251,6 +1268,9 @@ def _check_sweep(sweep: Mapping[str, Any]) -> dict[str, tuple[str, dict]]:
 
 def _suggestion(name: str, spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """One parameter of a W&B sweep as the name and arguments of an Optuna ``suggest_…`` call."""
+    if not isinstance(spec, Mapping) or spec.get("values") == []:
+        raise ValueError(f"sweep's parameter {name!r} must give values, value or min and max; "
+                         f"got {spec!r}")
     spec = dict(spec)
     whole = all(isinstance(spec.get(end), Integral) for end in ("min", "max"))
     kind = spec.pop("distribution", "categorical" if "values" in spec else "constant" if "value"
@@ -1318,9 +1338,11 @@ def _open_study(storage: str, name: str, sweep: str, create: bool = False) -> An
             engine = RDBStorage(storage, heartbeat_interval=60, grace_period=180)
         else:
             Path(storage).parent.mkdir(parents=True, exist_ok=True)
-            # Optuna's own lock is a symbolic link, which needs a privilege on Windows
-            lock = journal.JournalFileOpenLock(storage) if os.name == "nt" else None
-            engine = JournalStorage(journal.JournalFileBackend(storage, lock))
+            if Path(storage).is_file() and Path(storage).read_bytes()[:1] not in (b"", b"{"):
+                raise ValueError("not a journal")
+            # A symbolic link needs a privilege on Windows. A killed holder's lock lapses after 10 s.
+            lock = journal.JournalFileOpenLock if os.name == "nt" else journal.JournalFileSymlinkLock
+            engine = JournalStorage(journal.JournalFileBackend(storage, lock(storage, 10)))
         if create:
             optuna.create_study(storage=engine, study_name=name, load_if_exists=True,
                                 direction=json.loads(sweep)["metric"]["goal"])
@@ -1368,15 +1390,15 @@ def _run_trial(sweep: str, data: Dataset, storage: str, name: str, project: str,
     space, metric, bayes = _check_sweep(plan), plan["metric"]["name"], plan["method"] == "bayes"
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), constant_liar=True)
     rule = {"max_iter": np.inf, "eta": 3, **plan.get("early_terminate", {})}
-    repeated = False
+    repeated: int | None = None  # number of the trial that came to what another one has taken
 
     def objective(trial: Any) -> float:
         nonlocal repeated
-        config = _suggest(trial, space)
-        repeated = "planned" not in trial.user_attrs or any(
-            t.params == config for t in _live(study)
-            if t.number < trial.number or (bayes and t.number > trial.number))
-        if repeated:
+        config, repeated = _suggest(trial, space), None
+        if "planned" not in trial.user_attrs or any(
+                t.params == config for t in _live(study)
+                if t.number < trial.number or (bayes and t.number > trial.number)):
+            repeated = trial.number
             raise _Repeated
 
         def on_epoch(row: dict) -> bool:
@@ -1390,11 +1412,11 @@ def _run_trial(sweep: str, data: Dataset, storage: str, name: str, project: str,
         return row[metric]
 
     study.optimize(objective, n_trials=1, catch=(_Repeated, Diverged))
-    while repeated and bayes:  # then any configuration that no run has taken
-        taken = {run_name(t.params) for t in _live(study)}
-        fresh = [c for c in _plan("random", space, len(taken) + 1, seed)
-                 if run_name(c) not in taken][0]
-        study.enqueue_trial(fresh, user_attrs={"planned": {}})
+    while bayes and repeated is not None:  # then any configuration that no run has taken
+        taken = {run_name(t.params or t.user_attrs["planned"]) for t in _live(study)}
+        unseen = [c for c in _grid(space) or [] if run_name(c) not in taken] or [{}]
+        fresh = unseen[np.random.default_rng([seed, repeated]).integers(len(unseen))]
+        study.enqueue_trial(fresh, user_attrs={"planned": fresh})
         study.optimize(objective, n_trials=1, catch=(_Repeated, Diverged))
 
 
@@ -1440,7 +1462,7 @@ def _run_online(sweep: Mapping[str, Any], data: Dataset, count: int, project: st
     """The same sweep on W&B's server, with an agent in this process."""
     import wandb
 
-    if not (wandb.api.api_key and _reachable(wandb.api.settings("base_url"))):
+    if not (wandb.api.api_key and _reachable(wandb.setup().settings.base_url)):
         raise ConnectionError("WANDB_MODE=online needs `wandb login` and W&B's server; unset it to "
                               "sweep on this machine (upload later with `wandb sync`)")
     rows: list[dict] = []
