@@ -1340,9 +1340,10 @@ def _open_study(storage: str, name: str, sweep: str, create: bool = False) -> An
             Path(storage).parent.mkdir(parents=True, exist_ok=True)
             if Path(storage).is_file() and Path(storage).read_bytes()[:1] not in (b"", b"{"):
                 raise ValueError("not a journal")
-            # A symbolic link needs a privilege on Windows. A killed holder's lock lapses after 10 s.
-            lock = journal.JournalFileOpenLock if os.name == "nt" else journal.JournalFileSymlinkLock
-            engine = JournalStorage(journal.JournalFileBackend(storage, lock(storage, 10)))
+            # A symbolic link needs a privilege on Windows. A killed run's lock lapses after 10 s.
+            kind = "JournalFileOpenLock" if os.name == "nt" else "JournalFileSymlinkLock"
+            lock = getattr(journal, kind)(storage, grace_period=10)
+            engine = JournalStorage(journal.JournalFileBackend(storage, lock))
         if create:
             optuna.create_study(storage=engine, study_name=name, load_if_exists=True,
                                 direction=json.loads(sweep)["metric"]["goal"])
