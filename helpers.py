@@ -1518,7 +1518,7 @@ def plot_learning_curves(histories: pd.DataFrame, by: str | None = None,
     """Curves by epoch, one panel a metric: mean over seeds, band from lowest to highest.
 
     histories : rows as `train` gives them, of several runs; ``by`` names the column that tells the
-        curves apart (by colour, dash and marker). Used in notebooks 03, 06 and 07.
+        curves apart (by colour, dash and marker). Used in notebooks 05 to 07.
     """
     import seaborn as sns
 
