@@ -1169,7 +1169,7 @@ _RESULTS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
 def run_name(config: Config) -> str:
-    """A run's name from its configuration: ``hl_3_bs_16_ac_tanh_…``. For notebooks 04 and 07."""
+    """A run's name from its configuration: ``hl_3_bs_16_ac_tanh_…``. For notebooks 04, 05, 07."""
     return "_".join(f"{short}_{config[key]}" for key, short in _SHORT.items() if key in config)
 
 
@@ -1518,7 +1518,7 @@ def plot_learning_curves(histories: pd.DataFrame, by: str | None = None,
     """Curves by epoch, one panel a metric: mean over seeds, band from lowest to highest.
 
     histories : rows as `train` gives them, of several runs; ``by`` names the column that tells the
-        curves apart (by colour, dash and marker). Used in notebooks 05 to 07.
+        curves apart (by colour, dash and marker). Used in notebooks 05 and 07.
     """
     import seaborn as sns
 
@@ -1534,7 +1534,7 @@ def plot_learning_curves(histories: pd.DataFrame, by: str | None = None,
 def plot_confusion_matrix(matrix: Array, class_names: Sequence[str], title: str = "") -> Any:
     """Heat map of counts (K, K) with row rates: rows are the true class, columns the predicted one.
 
-    ``matrix`` as sklearn.metrics.confusion_matrix gives it. Used in notebooks 05 and 07.
+    ``matrix`` as sklearn.metrics.confusion_matrix gives it. Used in notebook 05.
     """
     import seaborn as sns
 
@@ -1556,7 +1556,7 @@ def plot_parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], metri
 
     table : as `run_sweep` returns it; columns : settings, from left to right; metric : the last
         axis. Runs are spread a little around each value, so that they don't hide one another; the
-        best are drawn last. Used in notebooks 04 and 07.
+        best are drawn last. Used in notebook 04.
     """
     import matplotlib as mpl
 
@@ -1608,7 +1608,7 @@ def importance(table: pd.DataFrame, columns: Sequence[str], metric: str) -> pd.D
 
 
 def plot_importance(table: pd.DataFrame, title: str = "") -> Any:
-    """Bars of `importance` beside the correlation of each setting. Used in notebooks 04 and 07."""
+    """Bars of `importance` beside the correlation of each setting. Used in notebook 04."""
     import seaborn as sns
 
     fig, axes = _figure(1, 2, (9, 0.3 * len(table) + 1.2), sharey=True)
