@@ -146,7 +146,7 @@ def load_record(name: str, data: Dataset) -> tuple[pd.DataFrame, str]:
 
     Returns the table and a sentence that says where it is from. The tracked record in ``reports/``
     is of the real data, so on the fallback it stands in when no run of your own is there.
-    Raises FileNotFoundError when neither exists. Used in notebooks 05 to 07.
+    Raises FileNotFoundError when neither exists. Used in notebooks 05 and 07.
     """
     own, tracked = (folder / f"{name}.csv" for folder in (reports_folder(), ROOT / "reports"))
     if own.is_file() and (table := pd.read_csv(own))["data"].eq(data.name).all():
@@ -1054,7 +1054,7 @@ def train_many(configs: Iterable[Mapping[str, Any]], data: Dataset, *, workers: 
                progress: bool = True) -> list[tuple[Network, pd.DataFrame]]:
     """`train_config` on each, in parallel: one process a core, one BLAS thread each.
 
-    Used in notebooks 03, 05, 06 and 07. Returns networks and histories in the order of ``configs``;
+    Used in notebooks 03 to 07. Returns networks and histories in the order of ``configs``;
     each history carries its configuration in further columns. The results don't depend on
     ``workers`` (None: one a core). A run that diverges raises Diverged.
     """
