@@ -173,11 +173,11 @@ def test() -> int:
     used it, and kernels started from there would look for a service that is gone.
     """
     set_environment(LOCAL / "test")
-    pytest = [sys.executable, "-m", "pytest"]
+    pytest = [sys.executable, "-m", "pytest", "-n2"]  # two at a time: most wait more than compute
     nbval = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
     codes = [
         subprocess.run([*pytest, *arguments], cwd=ROOT).returncode
-        for arguments in (["tests"], [*nbval, "notebooks"])
+        for arguments in (["tests"], [*nbval, "--dist=loadfile", "notebooks"])
     ]
     return max(codes)
 
