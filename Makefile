@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKBOOK := $(BIN)/python .ci/workbook.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fallback notebooks lab lint colab bench clean
+.PHONY: help run test test-fallback notebooks record lab lint colab bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ test-fallback: $(VENV)/.installed  ## the same with no data and no network
 
 notebooks: $(VENV)/.installed  ## refresh the committed outputs and records (real data only)
 	$(WORKBOOK) notebooks $(NAMES)
+
+record: $(VENV)/.installed  ## train what is too long for every run, keep it in reports/ (real data only)
+	$(WORKBOOK) record $(NAMES)
 
 lab: $(VENV)/.installed  ## open JupyterLab
 	$(BIN)/jupyter lab $(LAB_OPTIONS)

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"  # before anything loads a BLAS
@@ -23,9 +24,26 @@ sys.path.insert(0, str(ROOT))
 
 import helpers  # noqa: E402
 
-HIDDEN = [64, 64, 64, 64]
 BATCH = 32
 ROUNDS = 5
+
+
+class Race(NamedTuple):
+    """A network and a rule that all three libraries train."""
+
+    title: str
+    hidden_sizes: list[int]
+    activation: str
+    optimizer: str
+    torch_target: float | None = None
+    sklearn_target: float | None = None
+
+
+RACES = [
+    Race("4×64 tanh, Nadam (scikit-learn: Adam)", [64] * 4, "tanh", "nadam", 0.45, 0.60),
+    Race("notebook 08: 784-10, SGD", [], "relu", "sgd"),
+    Race("notebook 09: 784-256-128-64-10 relu, SGD", [256, 128, 64], "relu", "sgd"),
+]
 MEMORY_SCRIPT = """
 import re, resource
 from pathlib import Path
@@ -41,11 +59,10 @@ else:  # macOS
 """
 
 
-def ours(data: helpers.Dataset) -> Callable[[], float]:
+def ours(race: Race, data: helpers.Dataset) -> Callable[[], float]:
     """An epoch of helpers.train; it is asked for its own `seconds`, which leave validation out."""
-    sizes = [data.x_train.shape[1], *HIDDEN, len(data.class_names)]
-    network = helpers.Network(sizes, activation="tanh")
-    optimizer = helpers.OPTIMIZERS["nadam"](learning_rate=1e-3)
+    network = helpers.Network(data.network_sizes(race.hidden_sizes), activation=race.activation)
+    optimizer = helpers.OPTIMIZERS[race.optimizer](learning_rate=1e-3)
 
     def epoch() -> float:
         history = helpers.train(
@@ -56,13 +73,15 @@ def ours(data: helpers.Dataset) -> Callable[[], float]:
     return epoch
 
 
-def torch_epochs(data: helpers.Dataset) -> dict[str, Callable[[], float]]:
+def torch_epochs(race: Race, data: helpers.Dataset) -> dict[str, Callable[[], float]]:
     """An epoch of PyTorch in eager mode, for both ways of feeding batches."""
     import torch
 
     torch.set_num_threads(1)
     x, y = torch.from_numpy(data.x_train.copy()), torch.from_numpy(data.y_train.copy())
     generator = torch.Generator().manual_seed(0)
+    activation = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}[race.activation]
+    rule = {"nadam": torch.optim.NAdam, "sgd": torch.optim.SGD}[race.optimizer]
 
     def indexed() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         order = torch.randperm(len(x), generator=generator)
@@ -76,11 +95,11 @@ def torch_epochs(data: helpers.Dataset) -> dict[str, Callable[[], float]]:
     def epoch_of(batches: Callable[[], Iterator]) -> Callable[[], float]:
         torch.manual_seed(0)
         layers: list[torch.nn.Module] = []
-        widths = [x.shape[1], *HIDDEN]
+        *widths, classes = data.network_sizes(race.hidden_sizes)
         for fan_in, fan_out in zip(widths, widths[1:], strict=False):
-            layers += [torch.nn.Linear(fan_in, fan_out), torch.nn.Tanh()]
-        model = torch.nn.Sequential(*layers, torch.nn.Linear(HIDDEN[-1], len(data.class_names)))
-        optimizer = torch.optim.NAdam(model.parameters(), lr=1e-3, foreach=True)
+            layers += [torch.nn.Linear(fan_in, fan_out), activation()]
+        model = torch.nn.Sequential(*layers, torch.nn.Linear(widths[-1], classes))
+        optimizer = rule(model.parameters(), lr=1e-3, foreach=True)
         loss_function = torch.nn.CrossEntropyLoss()
 
         def epoch() -> float:
@@ -96,13 +115,20 @@ def torch_epochs(data: helpers.Dataset) -> dict[str, Callable[[], float]]:
     return {"PyTorch, indexed": epoch_of(indexed), "PyTorch, contiguous": epoch_of(contiguous)}
 
 
-def sklearn_epoch(data: helpers.Dataset) -> Callable[[], float]:
-    """An epoch of scikit-learn's own network, with Adam, the nearest rule it has."""
+def sklearn_epoch(race: Race, data: helpers.Dataset) -> Callable[[], float]:
+    """An epoch of scikit-learn's own network; Adam is the nearest rule it has to Nadam."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
     model = MLPClassifier(
-        HIDDEN, activation="tanh", batch_size=BATCH, alpha=0.0, max_iter=1, warm_start=True
+        race.hidden_sizes,
+        activation=race.activation,
+        solver={"nadam": "adam", "sgd": "sgd"}[race.optimizer],
+        momentum=0.0,
+        batch_size=BATCH,
+        alpha=0.0,
+        max_iter=1,
+        warm_start=True,
     )
 
     def epoch() -> float:
@@ -122,17 +148,14 @@ def peak_megabytes() -> float:
     return int(child.stdout.split()[-1]) / 1e6
 
 
-def bench() -> int:
-    """Measure in turns, print medians, ratios and memory."""
-    data = helpers.load_data()
+def run(race: Race, data: helpers.Dataset) -> None:
+    """Measure in turns, print medians and ratios."""
     helpers_name = f"helpers {helpers.__version__}"
-    racers: dict[str, Callable[[], float]] = {helpers_name: ours(data)}
+    racers: dict[str, Callable[[], float]] = {helpers_name: ours(race, data)}
     if find_spec("torch"):
-        racers |= torch_epochs(data)
-    else:
-        print("PyTorch is not installed: that comparison is left out (pip install torch)")
-    racers["scikit-learn"] = sklearn_epoch(data)
-    print(f"{data.name}: {len(data.x_train):,} images, one thread, {ROUNDS} rounds after a warm-up")
+        racers |= torch_epochs(race, data)
+    racers["scikit-learn"] = sklearn_epoch(race, data)
+    print(f"\n{race.title}")
     for epoch in racers.values():
         epoch()
     seconds: dict[str, list[float]] = {name: [] for name in racers}
@@ -143,11 +166,25 @@ def bench() -> int:
     for name, times in seconds.items():
         spread = f"({min(times):.2f}–{max(times):.2f})"
         print(f"{name:20} {medians[name]:6.2f} s an epoch  {spread}")
-    ours_median = medians[helpers_name]
+
+    def ratio(name: str, other: float, target: float | None) -> None:
+        aim = f"  (target ≤ {target:.2f})" if target else ""
+        print(f"of {name}'s time".ljust(22), f"{medians[helpers_name] / other:.2f}{aim}")
+
     fastest_torch = min((t for n, t in medians.items() if n.startswith("PyTorch")), default=None)
     if fastest_torch:
-        print(f"of PyTorch's time      {ours_median / fastest_torch:.2f}  (target ≤ 0.45)")
-    print(f"of scikit-learn's time {ours_median / medians['scikit-learn']:.2f}  (target ≤ 0.60)")
+        ratio("PyTorch", fastest_torch, race.torch_target)
+    ratio("scikit-learn", medians["scikit-learn"], race.sklearn_target)
+
+
+def bench() -> int:
+    """Every race, then the memory."""
+    data = helpers.load_data()
+    print(f"{data.name}: {len(data.x_train):,} images, one thread, {ROUNDS} rounds after a warm-up")
+    if not find_spec("torch"):
+        print("PyTorch is not installed: that comparison is left out (pip install torch)")
+    for race in RACES:
+        run(race, data)
     if sys.platform != "win32":
-        print(f"peak memory            {peak_megabytes():.0f} MB  (target < 800)")
+        print(f"\npeak memory            {peak_megabytes():.0f} MB  (target < 800)")
     return 0

@@ -3,6 +3,7 @@
 run        execute every notebook in a fresh kernel and build the pages; changes no tracked file
 test       unit tests, then every notebook; --fallback: the same with no data and no network
 notebooks  refresh the committed outputs and records; on the real data only
+record     run what is too long for every run, and keep its results in reports/; real data only
 pages      build the pages from the committed outputs, without running anything
 readme     bring the README's generated parts up to date
 lint       ruff, and the rules every notebook keeps
@@ -46,10 +47,11 @@ def notebook_paths(names: list[str] | None = None) -> list[Path]:
     return [p for p in paths if not names or p.name.startswith(tuple(names))]
 
 
-def set_environment(records: Path) -> None:
+def set_environment(records: Path, keep: bool = False) -> None:
     """Settle what kernels inherit, so that a run depends on the notebook and on nothing else."""
-    shutil.rmtree(records, ignore_errors=True)  # a search must not resume from an older run's state
-    records.mkdir(parents=True)
+    if not keep:  # a search must not resume from an older run's state
+        shutil.rmtree(records, ignore_errors=True)
+    records.mkdir(parents=True, exist_ok=True)
     profile = LOCAL / "ipython" / "profile_default"
     profile.mkdir(parents=True, exist_ok=True)
     # A kernel on this machine's own loopback need not warn about encryption, once a notebook.
@@ -138,8 +140,8 @@ def run() -> int:
     return 1 if failed else 0
 
 
-def refresh(names: list[str]) -> int:
-    """Refresh committed outputs, records and the README's table; a failing notebook writes none."""
+def require_real_data() -> None:
+    """Stop unless the real data sets are there."""
     sys.path.insert(0, str(ROOT))
     import helpers
 
@@ -148,6 +150,20 @@ def refresh(names: list[str]) -> int:
             helpers.load_data(name, fallback=None)
         except FileNotFoundError as error:
             raise SystemExit(f"Only a run on the real data may be committed.\n{error}") from None
+
+
+def publish(folder: Path) -> None:
+    """Move what notebooks recorded in a folder to the tracked reports/."""
+    for record in sorted(folder.rglob("*")):
+        place = record.relative_to(folder)
+        if record.suffix in (".csv", ".png", ".npz") and place.parts[0] != "wandb":
+            (REPORTS / place).parent.mkdir(exist_ok=True)
+            os.replace(record, REPORTS / place)
+
+
+def refresh(names: list[str]) -> int:
+    """Refresh committed outputs, records and the README's table; a failing notebook writes none."""
+    require_real_data()
     staging = LOCAL / "refresh"
     for path in notebook_paths(names):
         set_environment(staging)
@@ -157,10 +173,27 @@ def refresh(names: list[str]) -> int:
             print(f"{path.stem} and what it records stay as they were:", *failed, file=sys.stderr)
             return 1
         write_whole(path, page.text)
-        for record in sorted(staging.iterdir()):
-            if record.suffix in (".csv", ".png", ".npz"):
-                os.replace(record, REPORTS / record.name)
+        publish(staging)
     return update_readme()
+
+
+def record(names: list[str]) -> int:
+    """Run the long trainings that notebooks read as a record; a second call goes on where one died.
+
+    A notebook with such a training asks for WORKBOOK_RECORD. Its committed outputs stay as they
+    are: `notebooks` refreshes them from the new record.
+    """
+    require_real_data()
+    staging = LOCAL / "record"
+    set_environment(staging, keep=True)
+    os.environ["WORKBOOK_RECORD"] = "1"
+    for path in notebook_paths(names):
+        if "WORKBOOK_RECORD" not in path.read_text(encoding="utf-8"):
+            continue
+        if execute(path)[1]:
+            return 1
+        publish(staging)
+    return 0
 
 
 # ── Testing ───────────────────────────────────────────────────────────────────────────────────────
@@ -332,7 +365,8 @@ def main() -> int:
     for name in ("run", "pages", "readme", "lint", "bench"):
         commands.add_parser(name)
     commands.add_parser("test").add_argument("--fallback", action="store_true")
-    commands.add_parser("notebooks").add_argument("names", nargs="*", help="03, or 03_backprop …")
+    for name in ("notebooks", "record"):
+        commands.add_parser(name).add_argument("names", nargs="*", help="03, or 03_backprop …")
     parser_colab = commands.add_parser("colab")
     parser_colab.add_argument("repo", help="https://github.com/owner/name")
     parser_colab.add_argument("report", nargs="?", default="", help="the W&B report's address")
@@ -345,6 +379,8 @@ def main() -> int:
             return test_fallback() if arguments.fallback else test()
         case "notebooks":
             return refresh(arguments.names)
+        case "record":
+            return record(arguments.names)
         case "pages":
             return build_pages(NOTEBOOKS)
         case "readme":

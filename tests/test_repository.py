@@ -135,6 +135,7 @@ RUN_BY_A_TEST = {
     "jupyter lab": "test_jupyterlab_starts",
     r".venv\Scripts\jupyter lab": "test_jupyterlab_starts",
     "make notebooks": "test_notebooks_refreshes_outputs_records_and_the_table",
+    "make record": "test_record_goes_on_where_it_died_and_keeps_what_it_made",
     "make bench": "test_bench_compares_and_prints_ratios",
     "make PYTHON=python3.12 run": "test_make_takes_another_python_and_refuses_an_old_one",
     "make colab REPO=https://github.com/owner/name": "test_colab_stamps_everything_once",
