@@ -167,7 +167,8 @@ class Dataset:
     x_train, x_val, x_test : float32 (n, pixels), in [0, 1]
     y_train, y_val, y_test : int64 (n,), the number of the class
     class_names : one for each class
-    image_shape : (28, 28), so that ``x[i].reshape(image_shape)`` is a picture
+    image_shape : (28, 28) or (32, 32, 3), so that ``x[i].reshape(image_shape)`` is a picture
+    note : what every caption must say of these images; mostly empty
     """
 
     name: str
@@ -179,6 +180,7 @@ class Dataset:
     y_test: Array
     class_names: tuple[str, ...]
     image_shape: tuple[int, ...]
+    note: str = ""
 
     def network_sizes(self, hidden_sizes: Sequence[int]) -> list[int]:
         """``layer_sizes`` of a network for this data: pixels, hidden sizes, classes."""
@@ -186,13 +188,18 @@ class Dataset:
 
 
 class _Source(NamedTuple):
-    """Where a data set comes from, and the SHA-256 of its arrays in the order of _KEYS."""
+    """Where a data set comes from, and the SHA-256 of its arrays in the order of _KEYS.
+
+    With a ``note`` that digest is of a changed copy. The original comes through Keras alone, which
+    checks the SHA-256 of its archive and keeps it in its own cache.
+    """
 
     sha256: str
     class_names: tuple[str, ...]
-    cached: str  # the file that Keras keeps in its own cache
+    cached: str  # the file or folder that Keras keeps in its own cache
     host: str  # where Keras fetches it from
     image_shape: tuple[int, ...] = (28, 28)
+    note: str = ""
 
 
 _SOURCES = {
@@ -204,6 +211,11 @@ _SOURCES = {
     "mnist": _Source(
         "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16",
         tuple("0123456789"), "mnist.npz", "https://storage.googleapis.com"),
+    "cifar10": _Source(
+        "43de824eb33756da214912993d74792420cdb55660878ec52ec770433821dacc",
+        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        "cifar-10-batches-py-target", "https://www.cs.toronto.edu", (32, 32, 3),
+        "images re-compressed as JPEG, so pixels differ slightly from the original CIFAR-10"),
 }
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _Arrays = dict[str, Array]
@@ -217,7 +229,7 @@ def load_data(name: str = "fashion_mnist", *, val_fraction: float = 0.1, seed: i
     ``data/``, ``keras.datasets`` (the download is then kept in ``data/``). The arrays' SHA-256 is
     checked on every route; a file that fails is named in a warning and not used.
 
-    name : fashion_mnist, mnist or digits (scikit-learn's, enlarged to 28×28)
+    name : fashion_mnist, mnist, cifar10 or digits (scikit-learn's, enlarged to 28×28)
     val_fraction : part of the training images for validation, in [0, 1), stratified by class
     seed : of that split
     fallback : ``"digits"`` to go on with the small digits when no route works, None to raise
@@ -231,7 +243,7 @@ def load_data(name: str = "fashion_mnist", *, val_fraction: float = 0.1, seed: i
     if fallback is not None:
         _check_choice(fallback, "fallback", ["digits"])
     problems: list[str] = []
-    arrays = None if name == "digits" else _find_arrays(name, problems)
+    arrays, note = (None, "") if name == "digits" else _find_arrays(name, problems)
     if problems and arrays is None:
         report = (f"{name} is not to be had:\n" + "\n".join(f"- {p}" for p in problems)
                   + f"\nPut {name}.npz (arrays {', '.join(_KEYS)}) into {ROOT / 'data'} or into "
@@ -241,11 +253,11 @@ def load_data(name: str = "fashion_mnist", *, val_fraction: float = 0.1, seed: i
         warnings.warn(f"{report}\nGoing on with scikit-learn's small digits instead.", stacklevel=2)
     if arrays is None:
         return _split("digits", _digits(), tuple("0123456789"), 16, val_fraction, seed)
-    return _split(name, arrays, _SOURCES[name].class_names, 255, val_fraction, seed)
+    return _split(name, arrays, _SOURCES[name].class_names, 255, val_fraction, seed, note)
 
 
-def _find_arrays(name: str, problems: list[str]) -> _Arrays | None:
-    """Try every route; None when all fail. What is wrong with a route is added to ``problems``."""
+def _find_arrays(name: str, problems: list[str]) -> tuple[_Arrays | None, str]:
+    """Try every route; return arrays (None when all fail) and their note; add to ``problems``."""
     folders = {"WORKBOOK_DATA": os.environ.get("WORKBOOK_DATA"), "data/": ROOT / "data"}
     for label, folder in folders.items():
         path = Path(folder or "") / f"{name}.npz"
@@ -254,20 +266,23 @@ def _find_arrays(name: str, problems: list[str]) -> _Arrays | None:
                 problems.append(f"{label}: " + (f"no file {path}" if folder else "not set"))
                 continue
             with np.load(path, allow_pickle=False) as file:
-                return _verified({key: file[key] for key in _KEYS}, name)
+                return _verified({key: file[key] for key in _KEYS}, name), _SOURCES[name].note
         except Exception as error:  # a damaged zip fails in many ways; every one means "not used"
             problems.append(f"{label}: {path} is damaged and not used ({error})")
             warnings.warn(problems[-1], stacklevel=3)
     try:
-        arrays = _verified(_from_keras(name), name)
+        arrays = _from_keras(name)
+        if _SOURCES[name].note:
+            return arrays, ""
+        _verified(arrays, name)
     except Exception as error:
         problems.append(f"keras.datasets ({_SOURCES[name].cached} in its cache): {error}")
-        return None
+        return None, ""
     try:
         _write_whole(ROOT / "data" / f"{name}.npz", lambda f: np.savez_compressed(f, **arrays))
     except OSError as error:
         warnings.warn(f"{name} was downloaded but not kept: {error}", stacklevel=3)
-    return arrays
+    return arrays, ""
 
 
 def _verified(arrays: _Arrays, name: str) -> _Arrays:
@@ -296,7 +311,7 @@ def _from_keras(name: str) -> _Arrays:
     """Fetch through ``keras.datasets``; fail within seconds when the network is dead."""
     source = _SOURCES[name]
     keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    if not (keras_home / "datasets" / source.cached).is_file() and not _reachable(source.host):
+    if not (keras_home / "datasets" / source.cached).exists() and not _reachable(source.host):
         raise ConnectionError(f"{source.host} does not answer")
     module = importlib.import_module(f"keras.datasets.{name}")
     timeout = socket.getdefaulttimeout()
@@ -322,7 +337,7 @@ def _digits() -> _Arrays:
 
 
 def _split(name: str, arrays: _Arrays, class_names: tuple[str, ...], scale: int,
-           val_fraction: float, seed: int) -> Dataset:
+           val_fraction: float, seed: int, note: str = "") -> Dataset:
     """Scale to float32 [0, 1]; draw the validation images, stratified, from the training part."""
     from sklearn.model_selection import train_test_split
 
@@ -343,7 +358,7 @@ def _split(name: str, arrays: _Arrays, class_names: tuple[str, ...], scale: int,
 
     return Dataset(name, scaled(x[train]), y[train], scaled(x[val]), y[val],
                    scaled(arrays["x_test"]), arrays["y_test"].astype(np.int64).ravel(),
-                   class_names, x.shape[1:])
+                   class_names, x.shape[1:], note)
 
 
 # ── Activations, initialisers, losses: the registries a network is put together from ──────────────
@@ -1643,7 +1658,8 @@ def banner(data: Dataset) -> None:
             "full data set could not be had. Everything below works, but numbers and pictures are "
             "those of the digits. `data/README.md` says how to get the real data."))
     else:
-        display(Markdown(f"> **Data:** {data.name}, {sizes}."))
+        note = f" Note: {data.note}." if data.note else ""
+        display(Markdown(f"> **Data:** {data.name}, {sizes}.{note}"))
 
 
 def check_band(what: str, value: float, data: Dataset, **bands: tuple[float, float]) -> None:

@@ -145,7 +145,7 @@ def require_real_data() -> None:
     sys.path.insert(0, str(ROOT))
     import helpers
 
-    for name in ("fashion_mnist", "mnist"):
+    for name in ("fashion_mnist", "mnist", "cifar10"):
         try:
             helpers.load_data(name, fallback=None)
         except FileNotFoundError as error:

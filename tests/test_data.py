@@ -333,6 +333,7 @@ def test_the_digest_is_checked_on_what_keras_brings(world: World) -> None:
     [
         ("fashion_mnist", "ca3ab2a37f845e1b8ae23cab1b51749a3011ba3bf1d9016176d75cbaabac376f"),
         ("mnist", "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"),
+        ("cifar10", "43de824eb33756da214912993d74792420cdb55660878ec52ec770433821dacc"),
     ],
 )
 def test_the_digests_are_the_published_ones(name: str, digest: str) -> None:
@@ -362,6 +363,32 @@ def test_the_real_data(name: str, quiet: None) -> None:
     np.testing.assert_allclose(np.bincount(data.y_val), together / 10, atol=1)
 
 
+def test_the_real_cifar10_and_its_note(quiet: None) -> None:
+    if not (os.environ.get("WORKBOOK_DATA") and real("cifar10").is_file()):
+        pytest.skip("WORKBOOK_DATA does not have the real data")
+    data = load_data("cifar10", fallback=None)
+    assert (data.x_train.shape, data.x_val.shape) == ((45_000, 3072), (5_000, 3072))
+    assert data.image_shape == (32, 32, 3) and len(data.class_names) == 10
+    assert "JPEG" in data.note
+    with np.load(real("cifar10"), allow_pickle=False) as file:
+        picture, label = file["x_test"][7], file["y_test"][7]
+    assert np.allclose(data.x_test[7].reshape(data.image_shape), picture / 255)
+    assert data.y_test[7] == label
+
+
+def test_the_original_cifar10_comes_through_keras_without_a_note_or_a_copy(world: World) -> None:
+    module = types.ModuleType("keras.datasets.cifar10")
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (40, 32, 32, 3), np.uint8), np.arange(40)[:, None] % 10
+    module.load_data = lambda: ((x, y), (x[:10], y[:10]))
+    (world.keras_home / "datasets" / "cifar-10-batches-py-target").mkdir(parents=True)
+    world.monkeypatch.setitem(sys.modules, "keras.datasets.cifar10", module)
+    data = load_data("cifar10", val_fraction=0.25, fallback=None)
+    assert (data.name, data.note, data.image_shape) == ("cifar10", "", (32, 32, 3))
+    assert data.y_train.shape == (30,) and len(data.x_val) == 10
+    assert world.kept == []
+
+
 # ── No data and no network ────────────────────────────────────────────────────────────────────────
 
 
@@ -373,7 +400,7 @@ def test_with_nothing_at_all_the_digits_step_in_with_a_warning(world: World) -> 
     assert any("fashion_mnist" in str(w.message) for w in caught)
 
 
-@pytest.mark.parametrize("name", ["fashion_mnist", "mnist"])
+@pytest.mark.parametrize("name", ["fashion_mnist", "mnist", "cifar10"])
 def test_without_a_fallback_the_error_lists_every_route(world: World, name: str) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         load_data(name, fallback=None)
