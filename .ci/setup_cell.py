@@ -14,7 +14,7 @@ if root is None:
     root = Path.cwd() / "backprop-workbook"
     subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", f"v{VERSION}", REPOSITORY,
                     str(root)], check=True)
-packages = ["numpy", "pandas", "seaborn", "scikit-learn", "keras", "jax", "wandb", "optuna", "tqdm"]
+packages = ["pandas", "seaborn", "scikit-learn", "sympy", "keras", "jax", "wandb", "optuna", "tqdm"]
 missing = [p for p in packages if importlib.util.find_spec(p.replace("scikit-", "sk")) is None]
 if missing:
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", *missing], check=True)
