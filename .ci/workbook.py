@@ -75,7 +75,7 @@ def set_environment(records: Path, keep: bool = False) -> None:
 # ── Executing notebooks ───────────────────────────────────────────────────────────────────────────
 
 
-def execute(path: Path) -> tuple[Page, list[str]]:
+def execute(path: Path, cell_seconds: int | None = CELL_SECONDS) -> tuple[Page, list[str]]:
     """Run a notebook top to bottom in a fresh kernel; return it, cleaned, and its errors."""
     print(f"{path.stem} …", end=" ", flush=True)
     notebook = nbformat.read(path, as_version=4)
@@ -84,7 +84,7 @@ def execute(path: Path) -> tuple[Page, list[str]]:
             cell.outputs, cell.execution_count = [], None
     client = NotebookClient(
         notebook,
-        timeout=CELL_SECONDS,
+        timeout=cell_seconds,
         kernel_name="python3",
         record_timing=False,
         store_widget_state=False,
@@ -190,7 +190,7 @@ def record(names: list[str]) -> int:
     for path in notebook_paths(names):
         if "WORKBOOK_RECORD" not in path.read_text(encoding="utf-8"):
             continue
-        if execute(path)[1]:
+        if execute(path, cell_seconds=None)[1]:  # as long as it takes
             return 1
         publish(staging)
     return 0
