@@ -227,7 +227,8 @@ def load_data(name: str = "fashion_mnist", *, val_fraction: float = 0.1, seed: i
 
     Taught in notebook 01. Routes, in order: the folder in the environment variable WORKBOOK_DATA,
     ``data/``, ``keras.datasets`` (the download is then kept in ``data/``). The arrays' SHA-256 is
-    checked on every route; a file that fails is named in a warning and not used.
+    checked on every route; a file that fails is named in a warning and not used. One exception: the
+    original CIFAR-10 comes through Keras, which checks its archive and keeps it in its own cache.
 
     name : fashion_mnist, mnist, cifar10 or digits (scikit-learn's, enlarged to 28×28)
     val_fraction : part of the training images for validation, in [0, 1), stratified by class
