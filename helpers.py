@@ -48,19 +48,17 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import importlib
 import json
 import os
 import platform
 import socket
 import sys
 import time
-import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from numbers import Integral, Real
 from pathlib import Path
@@ -104,8 +102,26 @@ def _check_number(value: Any, name: str, kind: type, low: float | None = None,
         raise ValueError(f"{name} must be a finite number; got {value!r}")
 
 
-def _write_whole(path: Path, write: Callable[[Any], None]) -> None:
-    """Write a file whole or not at all: to a temporary name beside it, then rename."""
+def _check(**arguments: Any) -> None:
+    """Raise TypeError or ValueError unless each argument is what its name stands for everywhere."""
+    choices = {"activation": ACTIVATIONS, "weight_init": WEIGHT_INITS, "loss": LOSSES,
+               "optimizer": OPTIMIZERS}
+    low = {"epochs": 1, "batch_size": 1, "workers": 1, "hidden_layers": 0, "hidden_size": 1}
+    for name, value in arguments.items():
+        if name in choices:
+            _check_choice(value, name, choices[name])
+        elif name in ("learning_rate", "weight_decay"):
+            side = "neither" if name == "learning_rate" else "left"
+            _check_number(value, name, Real, 0, None, side)
+        else:
+            _check_number(value, name, Integral, low.get(name, 0))
+
+
+def write_whole(path: Path, write: Callable[[Any], None]) -> None:
+    """Write a file whole or not at all: to a temporary name beside it, then rename.
+
+    write : called with the open binary file. Raises OSError. Used in notebooks 09 and 11.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -119,6 +135,35 @@ def _write_whole(path: Path, write: Callable[[Any], None]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def fingerprint(*parts: Any) -> str:
+    """16 characters that change with any array (values, shape, type) or setting among ``parts``.
+
+    Used in notebooks 10 and 11.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        is_array = isinstance(part, np.ndarray)
+        digest.update(f"{part.dtype.str}{part.shape}".encode() if is_array else repr(part).encode())
+        digest.update(np.ascontiguousarray(part).data if is_array else b"")
+    return digest.hexdigest()[:16]
+
+
+def cached(path: Path, key: str, make: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+    """The arrays that ``make`` returns, from the file when it is whole and was written for ``key``.
+
+    Taught in notebook 10. ``key`` says what the arrays are made from, see `fingerprint`: a stale or
+    damaged file is made anew, never used.
+    """
+    with contextlib.suppress(Exception):  # not there, or damaged in one of many ways
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        if str(arrays.pop("key")) == key:
+            return arrays
+    made = make()
+    write_whole(path, lambda file: np.savez(file, key=np.array(key), **made))
+    return made
 
 
 def reports_folder() -> Path:
@@ -137,7 +182,7 @@ def save_record(table: pd.DataFrame, name: str, data: Dataset) -> Path:
     """
     path = reports_folder() / f"{name}.csv"
     text = table.assign(data=data.name).to_csv(index=False, lineterminator="\n")
-    _write_whole(path, lambda file: file.write(text.encode()))
+    write_whole(path, lambda file: file.write(text.encode()))
     return path
 
 
@@ -240,7 +285,7 @@ def load_data(name: str = "fashion_mnist", *, val_fraction: float = 0.1, seed: i
     """
     _check_choice(name, "name", [*_SOURCES, "digits"])
     _check_number(val_fraction, "val_fraction", Real, 0, 1, "left")
-    _check_number(seed, "seed", Integral, 0)
+    _check(seed=seed)
     if fallback is not None:
         _check_choice(fallback, "fallback", ["digits"])
     problems: list[str] = []
@@ -280,7 +325,7 @@ def _find_arrays(name: str, problems: list[str]) -> tuple[_Arrays | None, str]:
         problems.append(f"keras.datasets ({_SOURCES[name].cached} in its cache): {error}")
         return None, ""
     try:
-        _write_whole(ROOT / "data" / f"{name}.npz", lambda f: np.savez_compressed(f, **arrays))
+        write_whole(ROOT / "data" / f"{name}.npz", lambda f: np.savez_compressed(f, **arrays))
     except OSError as error:
         warnings.warn(f"{name} was downloaded but not kept: {error}", stacklevel=3)
     return arrays, ""
@@ -291,11 +336,10 @@ def _verified(arrays: _Arrays, name: str) -> _Arrays:
     digest = hashlib.sha256()
     for key in _KEYS:
         digest.update(np.ascontiguousarray(arrays[key]).data)
-    if arrays["x_train"].shape[1:] != _SOURCES[name].image_shape:
-        raise ValueError(f"pictures have shape {arrays['x_train'].shape[1:]}, expected "
-                         f"{_SOURCES[name].image_shape}")
-    if digest.hexdigest() != _SOURCES[name].sha256:
-        raise ValueError(f"SHA-256 is {digest.hexdigest()}, expected {_SOURCES[name].sha256}")
+    found = arrays["x_train"].shape[1:], digest.hexdigest()
+    expected = _SOURCES[name].image_shape, _SOURCES[name].sha256
+    if found != expected:
+        raise ValueError(f"image shape and SHA-256 are {found}, expected {expected}")
     return arrays
 
 
@@ -304,7 +348,7 @@ def _reachable(url: str) -> bool:
     try:
         urllib.request.urlopen(url, timeout=5).close()
     except OSError as error:
-        return isinstance(error, urllib.error.HTTPError)  # refused, but there
+        return isinstance(error, urllib.request.HTTPError)  # refused, but there
     return True
 
 
@@ -314,7 +358,7 @@ def _from_keras(name: str) -> _Arrays:
     keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     if not (keras_home / "datasets" / source.cached).exists() and not _reachable(source.host):
         raise ConnectionError(f"{source.host} does not answer")
-    module = importlib.import_module(f"keras.datasets.{name}")
+    module = import_module(f"keras.datasets.{name}")
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10)  # a stalled download raises instead of hanging
     try:
@@ -352,10 +396,8 @@ def _split(name: str, arrays: _Arrays, class_names: tuple[str, ...], scale: int,
             raise ValueError(f"val_fraction {val_fraction} leaves a part without some class: "
                              f"{error}") from error
 
-    def scaled(images: Array) -> Array:
-        flat = images.reshape(len(images), np.prod(images.shape[1:], dtype=int)).astype(np.float32)
-        flat /= scale
-        return flat
+    def scaled(images: Array) -> Array:  # (n, …) whole numbers -> (n, pixels) float32
+        return images.reshape(len(images), x[0].size) / np.float32(scale)
 
     return Dataset(name, scaled(x[train]), y[train], scaled(x[val]), y[val],
                    scaled(arrays["x_test"]), arrays["y_test"].astype(np.int64).ravel(),
@@ -495,13 +537,11 @@ class Network:
         one, hidden = isinstance(activation, str), len(sizes) - 2
         names = [activation] * hidden if one else list(activation)
         for name in [activation] if one else names:
-            _check_choice(name, "activation", ACTIVATIONS)
+            _check(activation=name)
         if len(names) != hidden:
             raise ValueError(f"activation must be one name or one for each of the {hidden} hidden "
                              f"layers; got {len(names)}")
-        _check_choice(weight_init, "weight_init", WEIGHT_INITS)
-        _check_choice(loss, "loss", LOSSES)
-        _check_number(seed, "seed", Integral, 0)
+        _check(weight_init=weight_init, loss=loss, seed=seed)
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise ValueError(f"dtype must be float32 or float64; got {dtype!r}")
         self.layer_sizes = [int(s) for s in sizes]
@@ -589,7 +629,7 @@ class Network:
         """
         x = self._check_x(x)
         y = self._check_y(y, len(x))
-        _check_number(weight_decay, "weight_decay", Real, 0)
+        _check(weight_decay=weight_decay)
         loss = self._backpropagate(x, y, weight_decay)
         w = self.parameters[:self.n_weights]
         return loss + 0.5 * weight_decay * float(w @ w)
@@ -641,7 +681,7 @@ class Network:
         header = {"format": _FORMAT, "layer_sizes": self.layer_sizes, "activation": self.activation,
                   "weight_init": self.weight_init, "loss": self.loss, "seed": int(self.seed),
                   "dtype": self.dtype.name}
-        _write_whole(Path(path), lambda file: np.savez_compressed(
+        write_whole(Path(path), lambda file: np.savez_compressed(
             file, header=json.dumps(header), parameters=self.parameters))
 
     @classmethod
@@ -865,12 +905,9 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     Raises ValueError or TypeError for an argument out of range, and Diverged when the loss is no
     longer finite; the network then holds the last weights with a finite loss.
     """
-    _check_number(epochs, "epochs", Integral, 1)
-    _check_number(batch_size, "batch_size", Integral, 1)
-    _check_number(weight_decay, "weight_decay", Real, 0)
-    _check_number(seed, "seed", Integral, 0)
+    _check(epochs=epochs, batch_size=batch_size, weight_decay=weight_decay, seed=seed)
     if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
-        _check_choice(optimizer, "optimizer", OPTIMIZERS)
+        _check(optimizer=optimizer)
         optimizer = OPTIMIZERS[optimizer](learning_rate=learning_rate)
     x, y = network._check_x(data.x_train), network._check_y(data.y_train, len(data.x_train))
     x_val, y_val = data.x_val, data.y_val
@@ -956,33 +993,31 @@ def gradient_check(network: Network, x: Array, y: Array,
     Raises AssertionError naming the block when an error exceeds 1e-6; ValueError for x, y or
     weight_decay as in `Network.loss_and_gradient`.
     """
-    _check_number(weight_decay, "weight_decay", Real, 0)
+    _check(weight_decay=weight_decay)
     h, rng = 1e-5, np.random.default_rng(0)
     twin = Network(network.layer_sizes, network.activation, "zero", network.loss, dtype=np.float64)
     x = twin._check_x(x)
     y = twin._check_y(y, len(x))
     x, y = _redraw_away_from_kinks(twin, x, y, rng)
     twin.loss_and_gradient(x, y, weight_decay)
-    rows = []
-    for layer in range(len(twin.weights)):
-        for letter, values, gradient in (
-                ("W", twin.weights[layer], twin.weight_gradients[layer]),
-                ("b", twin.biases[layer], twin.bias_gradients[layer])):
-            flat, decay = values.reshape(-1), weight_decay if letter == "W" else 0.0
+    rows, layers = [], zip(twin.weights, twin.weight_gradients, twin.biases, twin.bias_gradients,
+                           strict=True)
+    for layer, (w, w_gradient, b, b_gradient) in enumerate(layers, 1):
+        for letter, values, gradient, decay in (("W", w, w_gradient, weight_decay),
+                                                ("b", b, b_gradient, 0.0)):
+            flat = values.reshape(-1)
             picked = rng.choice(flat.size, min(flat.size, 200), replace=False)
-            a = gradient.reshape(-1)[picked].copy()
-            n = np.array([_central_difference(twin, x, y, flat, i, h) + decay * flat[i]
-                          for i in picked])
+            a = gradient.reshape(-1)[picked]
+            n = decay * flat[picked] + [_central_difference(twin, x, y, flat, i, h) for i in picked]
             norms = np.linalg.norm(a), np.linalg.norm(n)
             error = np.linalg.norm(a - n) / (sum(norms) or 1.0)
-            rows.append((f"{letter}{layer + 1}", values.shape, len(picked), *norms, error))
+            rows.append((f"{letter}{layer}", values.shape, len(picked), *norms, error))
     table = pd.DataFrame(rows, columns=["block", "shape", "checked", "analytic_norm",
                                         "numeric_norm", "error"])
     wrong = table[~(table["error"] <= 1e-6)]
     if len(wrong):
-        raise AssertionError("gradient differs from central differences in "
-                             + ", ".join(f"{r.block} (error {r.error:.1e})"
-                                         for r in wrong.itertuples()))
+        blocks = ", ".join(f"{r.block} (error {r.error:.1e})" for r in wrong.itertuples())
+        raise AssertionError(f"gradient differs from central differences in {blocks}")
     return table
 
 
@@ -1042,14 +1077,7 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
     for name in config:
         _check_choice(name, "a configuration's entry", _CONFIG_DEFAULTS)
     full = {**_CONFIG_DEFAULTS, **config}
-    for name, registry in (("activation", ACTIVATIONS), ("weight_init", WEIGHT_INITS),
-                           ("loss", LOSSES), ("optimizer", OPTIMIZERS)):
-        _check_choice(full[name], name, registry)
-    for name in ("hidden_layers", "hidden_size", "batch_size", "epochs"):
-        _check_number(full[name], name, Integral, 0 if name == "hidden_layers" else 1)
-    _check_number(full["learning_rate"], "learning_rate", Real, 0, None, "neither")
-    _check_number(full["weight_decay"], "weight_decay", Real, 0)
-    _check_number(full["seed"], "seed", Integral, 0)
+    _check(**full)
     return full
 
 
@@ -1075,22 +1103,21 @@ def train_many(configs: Iterable[Mapping[str, Any]], data: Dataset, *, workers: 
     ``workers`` (None: one a core). A run that diverges raises Diverged.
     """
     configs = [check_config(c) for c in configs]
-    results = list(_in_parallel(train_config, [(c, data) for c in configs], workers, progress))
+    results = list(in_parallel(train_config, [(c, data) for c in configs], workers, progress))
     return [(network, history.assign(**c))
             for (network, history), c in zip(results, configs, strict=True)]
 
 
-def _in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | None,
-                 progress: bool, ordered: bool = True) -> Iterable[Any]:
+def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | None = None,
+                progress: bool = False, ordered: bool = True) -> Iterable[Any]:
     """Yield ``function(*a)`` for each tuple, from worker processes with one BLAS thread each.
 
     joblib hands big arrays over by memory map. The registries go along, so that an entry made in a
-    notebook works there too.
+    notebook works there too. ``workers`` None: one a core. Used in notebooks 09 and 11.
     """
     import joblib
 
-    if workers is not None:
-        _check_number(workers, "workers", Integral, 1)
+    _check(workers=1 if workers is None else workers)
     workers = min(workers or joblib.cpu_count(), max(len(arguments), 1))
     registries = (ACTIVATIONS, WEIGHT_INITS, LOSSES, OPTIMIZERS)
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
@@ -1211,14 +1238,13 @@ def run_sweep(sweep: Mapping[str, Any], data: Dataset, *, count: int, workers: i
     Grid and random run the same configurations whatever the number of workers. Returns one row a
     run: its parameters, name, state (finished, pruned by hyperband, failed: diverged),
     best_val_accuracy, the last epoch's losses and accuracies, epochs_run, seconds, and ``history``
-    (every epoch as JSON, see `sweep_history`).
+    (every epoch as JSON; notebook 04 unpacks it).
     Raises ValueError or TypeError, before any run, for what cannot be done.
     """
     space = _check_sweep(sweep)
-    _check_number(1 if workers is None else workers, "workers", Integral, 1)
+    _check(workers=1 if workers is None else workers, seed=seed)
     grid = _grid(space)
     _check_number(count, "count", Integral, 1, grid and len(grid))
-    _check_number(seed, "seed", Integral, 0)
     if len(data.x_val) == 0:
         raise ValueError("data must have validation images: load it with val_fraction > 0")
     mode = os.environ.get("WANDB_MODE") or "offline"
@@ -1228,15 +1254,14 @@ def run_sweep(sweep: Mapping[str, Any], data: Dataset, *, count: int, workers: i
     storage = str(storage or reports_folder() / "sweeps.journal")
     if storage.startswith("sqlite") and (workers := workers or 1) > 1:
         raise ValueError("storage: SQLite takes one worker; use a journal file or PostgreSQL")
-    digest = hashlib.sha256(json.dumps([sweep, data.name, int(seed), __version__]).encode())
-    for array in (data.x_train, data.y_train, data.x_val, data.y_val):
-        digest.update(np.ascontiguousarray(array).data)
-    name = f"{sweep.get('name', 'sweep')}-{digest.hexdigest()[:16]}"
+    digest = fingerprint(json.dumps([sweep, data.name, int(seed), __version__]), data.x_train,
+                         data.y_train, data.x_val, data.y_val)
+    name = f"{sweep.get('name', 'sweep')}-{digest}"
     plan = None if sweep["method"] == "bayes" else _plan(sweep["method"], space, count, seed)
     study = _open_study(storage, name, json.dumps(sweep), create=True)
     waiting = _fill_queue(study, plan, count, "://" not in storage)
     task = (json.dumps(sweep), data, storage, name, project, seed)
-    for _ in _in_parallel(_run_trial, [task] * waiting, workers, progress, ordered=False):
+    for _ in in_parallel(_run_trial, [task] * waiting, workers, progress, ordered=False):
         pass
     rows = [t.user_attrs["row"] for t in _live(study) if "row" in t.user_attrs]
     if plan is not None:
@@ -1245,32 +1270,23 @@ def run_sweep(sweep: Mapping[str, Any], data: Dataset, *, count: int, workers: i
     return pd.DataFrame(rows[:count])
 
 
-def sweep_history(table: pd.DataFrame) -> pd.DataFrame:
-    """Every epoch of every run of `run_sweep`'s table, with the run's settings. For notebook 04."""
-    settings = table.drop(columns=["history", "seconds", *_RESULTS]).to_dict("records")
-    return pd.DataFrame([{**epoch, **run} for run, history in zip(settings, table["history"],
-                        strict=True) for epoch in json.loads(history)])
-
-
 def _check_sweep(sweep: Mapping[str, Any]) -> dict[str, tuple[str, dict]]:
     """The sweep's parameters as Optuna's suggestions; ValueError names what has no equivalent."""
-    metric, early = sweep.get("metric", {}), sweep.get("early_terminate")
-    for key in sweep:
-        _check_choice(key, "sweep's entry", ["name", "description", "method", "metric",
-                                             "parameters", "early_terminate"])
-    for key in early or {}:
-        _check_choice(key, "early_terminate's entry", ["type", "min_iter", "max_iter", "s", "eta"])
+    metric, early = sweep.get("metric", {}), sweep.get("early_terminate") or {}
+    entries = ("name", "description", "method", "metric", "parameters", "early_terminate")
+    limits = {"type": None, "min_iter": 1, "max_iter": 1, "s": 1, "eta": 2}
     for name, value, choices in (
-            ("method", sweep.get("method"), ["grid", "random", "bayes"]),
-            ("metric name", metric.get("name"), ["best_val_accuracy", *_RESULTS]),
-            ("metric goal", metric.get("goal"), ["maximize", "minimize"]),
-            ("early_terminate type", (early or {"type": "hyperband"}).get("type"), ["hyperband"])):
+            *(("entry", key, entries) for key in sweep),
+            *(("early_terminate's entry", key, limits) for key in early),
+            ("method", sweep.get("method"), ("grid", "random", "bayes")),
+            ("metric name", metric.get("name"), ("best_val_accuracy", *_RESULTS)),
+            ("metric goal", metric.get("goal"), ("maximize", "minimize")),
+            ("early_terminate type", (early or {"type": "hyperband"}).get("type"), ("hyperband",))):
         _check_choice(value, f"sweep's {name}", choices)
-    if early and not ("min_iter" in early or {"max_iter", "s"} <= set(early)):
+    for key in early.keys() - {"type"}:
+        _check_number(early[key], f"early_terminate's {key}", Integral, limits[key])
+    if early and not any(need <= set(early) for need in ({"min_iter"}, {"max_iter", "s"})):
         raise ValueError(f"early_terminate must have min_iter, or max_iter and s; got {early!r}")
-    for key, value in (early or {}).items():
-        if key != "type":
-            _check_number(value, f"early_terminate's {key}", Integral, 2 if key == "eta" else 1)
     if not sweep.get("parameters"):
         raise ValueError("sweep's parameters must name at least one parameter")
     space = {name: _suggestion(name, spec) for name, spec in sweep["parameters"].items()}
@@ -1287,25 +1303,20 @@ def _suggestion(name: str, spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]
     if not isinstance(spec, Mapping) or spec.get("values") == []:
         raise ValueError(f"sweep's parameter {name!r} must give values, value or min and max; "
                          f"got {spec!r}")
-    spec = dict(spec)
     whole = all(isinstance(spec.get(end), Integral) for end in ("min", "max"))
-    kind = spec.pop("distribution", "categorical" if "values" in spec else "constant" if "value"
+    kind = spec.get("distribution", "categorical" if "values" in spec else "constant" if "value"
                     in spec else "int_uniform" if whole else "uniform")
-    given = {"min": "low", "max": "high", "q": "step", "values": "choices", "value": "choices"}
-    settings = {given.get(key, key): value for key, value in spec.items()}
-    forms = {"categorical": ("suggest_categorical", {"choices"}, {}),
-             "constant": ("suggest_categorical", {"choices"}, {}),
-             "int_uniform": ("suggest_int", {"low", "high"}, {}),
-             "uniform": ("suggest_float", {"low", "high"}, {}),
-             "q_uniform": ("suggest_float", {"low", "high", "step"}, {}),
-             "log_uniform_values": ("suggest_float", {"low", "high"}, {"log": True})}
-    method, keys, more = forms.get(kind, ("", set(), {}))
-    if not method or set(settings) != keys:
+    keys = {"categorical": {"values"}, "constant": {"value"}, "q_uniform": {"min", "max", "q"},
+            **dict.fromkeys(("int_uniform", "uniform", "log_uniform_values"), {"min", "max"})}
+    if (given := set(spec) - {"distribution"}) != keys.get(kind):
         raise ValueError(f"sweep's parameter {name!r} has no local equivalent: distribution "
-                         f"{kind!r} with {', '.join(sorted(spec)) or 'nothing'}")
-    if kind == "constant":
-        settings["choices"] = [spec["value"]]
-    return method, {**settings, **more}
+                         f"{kind!r} with {', '.join(sorted(given)) or 'nothing'}")
+    if kind in ("categorical", "constant"):
+        return "suggest_categorical", {"choices": spec.get("values", [spec.get("value")])}
+    ends = {"low": spec["min"], "high": spec["max"]}
+    if kind == "int_uniform":
+        return "suggest_int", ends
+    return "suggest_float", {**ends, "step": spec.get("q"), "log": kind == "log_uniform_values"}
 
 
 def _suggest(trial: Any, space: Mapping[str, tuple[str, dict]]) -> dict[str, Any]:
@@ -1575,31 +1586,24 @@ def plot_parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], metri
         best are drawn last. Used in notebook 04.
     """
     import matplotlib as mpl
+    from pandas.plotting import parallel_coordinates
 
     rng, table = np.random.default_rng(0), table.dropna(subset=[metric]).sort_values(metric)
     fig, axis = _figure(size=(1.5 * len(columns) + 3, 5))
-    heights = []
+    heights = {}
     for i, column in enumerate(columns):
-        values = sorted(table[column].unique())
-        places = {value: (k + 0.5) / len(values) for k, value in enumerate(values)}
-        spread = rng.uniform(-0.3, 0.3, len(table)) / len(values)
-        heights.append(table[column].map(places).to_numpy(float) + spread)
-        axis.axvline(i, color="0.6", lw=1)
-        for value, place in places.items():
-            axis.text(i, place, f"{value}", fontsize=8, ha="center", va="center", zorder=5,
-                      bbox={"fc": "white", "ec": "0.7", "alpha": 0.85, "pad": 1.5})
-    result = table[metric].to_numpy()
-    heights.append((result - result.min()) / (np.ptp(result) or 1))
-    norm = mpl.colors.Normalize(result.min(), result.max())
-    colours = mpl.colormaps["cividis_r"](norm(result))
-    t = np.linspace(0, 1, 25)
-    for i, (left, right) in enumerate(zip(heights[:-1], heights[1:], strict=True)):
-        curves = left[:, None] + (right - left)[:, None] * (t * t * (3 - 2 * t))
-        for curve, colour in zip(curves, colours, strict=True):
-            axis.plot(i + t, curve, color=colour, lw=0.9, alpha=0.7)
+        codes, values = pd.factorize(table[column], sort=True)
+        heights[column] = (codes + 0.5 + rng.uniform(-0.3, 0.3, len(codes))) / len(values)
+        for k, value in enumerate(values):
+            axis.text(i, (k + 0.5) / len(values), f"{value}", fontsize=8, ha="center", va="center",
+                      zorder=5, bbox={"fc": "white", "ec": "0.7", "alpha": 0.85, "pad": 1.5})
+    norm = mpl.colors.Normalize(table[metric].min(), table[metric].max())
+    heights[metric] = (table[metric] - norm.vmin).to_numpy() / (norm.vmax - norm.vmin or 1)
+    parallel_coordinates(pd.DataFrame(heights).assign(run=range(len(table))), "run", ax=axis,
+                         color=mpl.colormaps["cividis_r"](norm(table[metric])), lw=0.9, alpha=0.7)
+    axis.get_legend().remove()
     axis.set(xlim=(-0.5, len(columns) + 0.2), ylim=(-0.02, 1.02), yticks=[])
-    axis.set_xticks(range(len(heights)), [c.replace("_", "\n") for c in (*columns, metric)])
-    axis.grid(False)
+    axis.set_xticks(range(len(heights)), [c.replace("_", "\n") for c in heights])
     fig.colorbar(mpl.cm.ScalarMappable(norm, "cividis_r"), ax=axis, label=metric.replace("_", " "))
     return fig
 
@@ -1625,19 +1629,27 @@ def importance(table: pd.DataFrame, columns: Sequence[str], metric: str) -> pd.D
 
 def plot_importance(table: pd.DataFrame, title: str = "") -> Any:
     """Bars of `importance` beside the correlation of each setting. Used in notebook 04."""
-    import seaborn as sns
-
     fig, axes = _figure(1, 2, (9, 0.3 * len(table) + 1.2), sharey=True)
-    for axis, column, colour in zip(axes, ("importance", "correlation"), (0, 1), strict=True):
-        sns.barplot(table, x=column, y="setting", ax=axis,
-                    color=sns.color_palette("colorblind")[colour])
-        axis.set(ylabel="")
+    for axis, column, colour in zip(axes, ("importance", "correlation"), ("C0", "C1"), strict=True):
+        axis.barh(table["setting"], table[column], color=colour)
+        axis.set(xlabel=column)
+    axes[0].invert_yaxis()  # the most important on top
     axes[1].axvline(0, color="0.3", lw=1)
     fig.suptitle(title)
     return fig
 
 
 # ── What every notebook uses ──────────────────────────────────────────────────────────────────────
+
+
+def wilson(share: Any, n: Any, z: float = 1.96) -> tuple[Any, Any]:
+    """Wilson's interval (low, high), 95 % by default, for a share in [0, 1] seen among n.
+
+    Wilson 1927; numbers or arrays. Taught in notebook 05, used in 07, 10 and 11.
+    """
+    centre, scale = share + z**2 / (2 * n), 1 + z**2 / n
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return (centre - half) / scale, (centre + half) / scale
 
 
 def print_versions() -> None:

@@ -296,57 +296,6 @@ def test_a_write_that_fails_leaves_the_old_encoder(book, encoder_file, monkeypat
     assert [p.name for p in encoder_file.parent.iterdir()] == [encoder_file.name]
 
 
-# ── Caches ────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Counted:
-    """Something slow that counts how often it is asked."""
-
-    def __init__(self, value: float) -> None:
-        self.calls, self.value = 0, value
-
-    def __call__(self) -> np.ndarray:
-        self.calls += 1
-        return np.full((3, 4), self.value, np.float32)
-
-
-def test_a_cache_is_computed_once(book, tmp_path):
-    compute, path = Counted(1), tmp_path / "a.features"
-    first, second = (book.kept(path, "key", compute) for _ in range(2))
-    assert compute.calls == 1 and np.array_equal(first, second) and second.dtype == np.float32
-
-
-def test_a_stale_cache_is_rebuilt_and_never_used(book, tmp_path):
-    path = tmp_path / "a.features"
-    book.kept(path, "old encoder", Counted(1))
-    fresh = Counted(2)
-    assert (book.kept(path, "new encoder", fresh) == 2).all() and fresh.calls == 1
-    assert (book.kept(path, "new encoder", Counted(3)) == 2).all()
-    assert (book.kept(path, "old encoder", Counted(4)) == 4).all()
-
-
-@pytest.mark.parametrize("damage", ["cut off", "a byte changed", "empty", "other arrays"])
-def test_a_damaged_cache_is_rebuilt_and_never_used(book, tmp_path, damage):
-    path = tmp_path / "a.features"
-    book.kept(path, "key", Counted(1))
-    if damage == "other arrays":
-        with open(path, "wb") as file:
-            np.savez(file, key="key", something=np.zeros(3))
-    else:
-        DAMAGES[damage](book, path) if damage != "cut off" else path.write_bytes(
-            path.read_bytes()[:-40])
-    fresh = Counted(2)
-    assert (book.kept(path, "key", fresh) == 2).all() and fresh.calls == 1
-    assert (book.kept(path, "key", Counted(3)) == 2).all()
-
-
-def test_fingerprints_see_values_shapes_types_and_order(book):
-    a, b = np.arange(6.0), np.arange(6.0) + 1
-    others = [(a.reshape(2, 3), b), (a.astype(np.float32), b), (b, a), (a,), (a, b + 1e-12)]
-    prints = {book.fingerprint(*arrays) for arrays in [(a, b), *others]}
-    assert len(prints) == 6 and book.fingerprint(a[::1].copy(), b) in prints
-
-
 # ── Patches ───────────────────────────────────────────────────────────────────────────────────────
 
 
