@@ -191,7 +191,7 @@ def load_record(name: str, data: Dataset) -> tuple[pd.DataFrame, str]:
 
     Returns the table and a sentence that says where it is from. The tracked record in ``reports/``
     is of the real data, so on the fallback it stands in when no run of your own is there.
-    Raises FileNotFoundError when neither exists. Used in notebooks 05 and 07.
+    Raises FileNotFoundError when neither exists. Used in notebooks 05 and 07 to 11.
     """
     own, tracked = (folder / f"{name}.csv" for folder in (reports_folder(), ROOT / "reports"))
     if own.is_file() and (table := pd.read_csv(own))["data"].eq(data.name).all():
@@ -1098,7 +1098,7 @@ def train_many(configs: Iterable[Mapping[str, Any]], data: Dataset, *, workers: 
                progress: bool = True) -> list[tuple[Network, pd.DataFrame]]:
     """`train_config` on each, in parallel: one process a core, one BLAS thread each.
 
-    Used in notebooks 03 to 07. Returns networks and histories in the order of ``configs``;
+    Used in notebooks 03 to 07 and 10. Returns networks and histories in the order of ``configs``;
     each history carries its configuration in further columns. The results don't depend on
     ``workers`` (None: one a core). A run that diverges raises Diverged.
     """
@@ -1212,7 +1212,7 @@ _RESULTS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
 def run_name(config: Config) -> str:
-    """A run's name from its configuration: ``hl_3_bs_16_ac_tanh_…``. For notebooks 04, 05, 07."""
+    """A run's name from its configuration: ``hl_3_bs_16_ac_tanh_…``. Notebooks 04, 05, 07, 10."""
     return "_".join(f"{short}_{config[key]}" for key, short in _SHORT.items() if key in config)
 
 
@@ -1529,7 +1529,7 @@ def show(fig: Any, caption: str) -> None:
 
 def plot_samples(images: Array, titles: Sequence[str], image_shape: Sequence[int],
                  columns: int = 10) -> Any:
-    """Grid of images (n, pixels) in [0, 1], each under its title. Used in notebooks 01, 05, 07."""
+    """Grid of images (n, pixels) in [0, 1], each under its title. Notebooks 01, 05, 07, 10, 11."""
     rows = -(-len(images) // columns)
     fig, axes = _figure(rows, columns, (1.15 * columns, 1.45 * rows), squeeze=False)
     for axis in axes.flat:
@@ -1545,7 +1545,7 @@ def plot_learning_curves(histories: pd.DataFrame, by: str | None = None,
     """Curves by epoch, one panel a metric: mean over seeds, band from lowest to highest.
 
     histories : rows as `train` gives them, of several runs; ``by`` names the column that tells the
-        curves apart (by colour, dash and marker). Used in notebooks 05 and 07.
+        curves apart (by colour, dash and marker). Used in notebooks 05, 07, 10 and 11.
     """
     import seaborn as sns
 
@@ -1561,7 +1561,7 @@ def plot_learning_curves(histories: pd.DataFrame, by: str | None = None,
 def plot_confusion_matrix(matrix: Array, class_names: Sequence[str], title: str = "") -> Any:
     """Heat map of counts (K, K) with row rates: rows are the true class, columns the predicted one.
 
-    ``matrix`` as sklearn.metrics.confusion_matrix gives it. Used in notebook 05.
+    ``matrix`` as sklearn.metrics.confusion_matrix gives it. Used in notebooks 05, 10 and 11.
     """
     import seaborn as sns
 
