@@ -1068,7 +1068,7 @@ _CONFIG_DEFAULTS = {"hidden_layers": 3, "hidden_size": 64, "activation": "tanh",
                     "seed": 0}
 
 
-def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def check_config(config: Config) -> dict[str, Any]:
     """A configuration completed by the defaults. Raises ValueError for a name that isn't one.
 
     Names: hidden_layers, hidden_size, activation, weight_init, loss, optimizer, learning_rate,
@@ -1081,7 +1081,7 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return full
 
 
-def train_config(config: Mapping[str, Any], data: Dataset, *,
+def train_config(config: Config, data: Dataset, *,
                  on_epoch: Callable[[dict[str, float]], bool | None] | None = None,
                  progress: bool = False) -> tuple[Network, pd.DataFrame]:
     """Build the network that a configuration (see `check_config`) describes, and train it."""
@@ -1094,7 +1094,7 @@ def train_config(config: Mapping[str, Any], data: Dataset, *,
     return network, history
 
 
-def train_many(configs: Iterable[Mapping[str, Any]], data: Dataset, *, workers: int | None = None,
+def train_many(configs: Iterable[Config], data: Dataset, *, workers: int | None = None,
                progress: bool = True) -> list[tuple[Network, pd.DataFrame]]:
     """`train_config` on each, in parallel: one process a core, one BLAS thread each.
 
@@ -1208,7 +1208,8 @@ SWEEP: dict[str, Any] = {
 _SHORT = {"hidden_layers": "hl", "batch_size": "bs", "activation": "ac", "hidden_size": "hs",
           "optimizer": "op", "learning_rate": "lr", "weight_decay": "wd", "weight_init": "wi",
           "epochs": "ep", "loss": "lo", "seed": "se"}
-_RESULTS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+_Space = Config  # name of a parameter -> name and arguments of an Optuna ``suggest_…`` call
+_RESULTS = ("best_val_accuracy", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
 def run_name(config: Config) -> str:
@@ -1216,7 +1217,7 @@ def run_name(config: Config) -> str:
     return "_".join(f"{short}_{config[key]}" for key, short in _SHORT.items() if key in config)
 
 
-def run_sweep(sweep: Mapping[str, Any], data: Dataset, *, count: int, workers: int | None = None,
+def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None = None,
               storage: str | Path | None = None, project: str = "backprop-workbook", seed: int = 0,
               progress: bool = True) -> pd.DataFrame:
     """Train ``count`` configurations of a W&B sweep dictionary. Taught in notebook 04.
@@ -1258,19 +1259,17 @@ def run_sweep(sweep: Mapping[str, Any], data: Dataset, *, count: int, workers: i
                          data.y_train, data.x_val, data.y_val)
     name = f"{sweep.get('name', 'sweep')}-{digest}"
     plan = None if sweep["method"] == "bayes" else _plan(sweep["method"], space, count, seed)
-    study = _open_study(storage, name, json.dumps(sweep), create=True)
+    study = _open_study(storage, name, sweep)
     waiting = _fill_queue(study, plan, count, "://" not in storage)
-    task = (json.dumps(sweep), data, storage, name, project, seed)
-    for _ in in_parallel(_run_trial, [task] * waiting, workers, progress, ordered=False):
-        pass
-    rows = [t.user_attrs["row"] for t in _live(study) if "row" in t.user_attrs]
-    if plan is not None:
-        place = {run_name(config): i for i, config in enumerate(plan)}
-        rows = sorted((r for r in rows if r["name"] in place), key=lambda r: place[r["name"]])
-    return pd.DataFrame(rows[:count])
+    task = (sweep, data, storage, name, project, seed)
+    list(in_parallel(_run_trial, [task] * waiting, workers, progress, ordered=False))
+    done = [t.user_attrs["row"] for t in _live(study) if "row" in t.user_attrs]
+    rows = {row["name"]: row for row in done}
+    names = rows if plan is None else [n for n in map(run_name, plan) if n in rows]
+    return pd.DataFrame([rows[n] for n in names][:count])
 
 
-def _check_sweep(sweep: Mapping[str, Any]) -> dict[str, tuple[str, dict]]:
+def _check_sweep(sweep: Config) -> _Space:
     """The sweep's parameters as Optuna's suggestions; ValueError names what has no equivalent."""
     metric, early = sweep.get("metric", {}), sweep.get("early_terminate") or {}
     entries = ("name", "description", "method", "metric", "parameters", "early_terminate")
@@ -1279,7 +1278,7 @@ def _check_sweep(sweep: Mapping[str, Any]) -> dict[str, tuple[str, dict]]:
             *(("entry", key, entries) for key in sweep),
             *(("early_terminate's entry", key, limits) for key in early),
             ("method", sweep.get("method"), ("grid", "random", "bayes")),
-            ("metric name", metric.get("name"), ("best_val_accuracy", *_RESULTS)),
+            ("metric name", metric.get("name"), _RESULTS),
             ("metric goal", metric.get("goal"), ("maximize", "minimize")),
             ("early_terminate type", (early or {"type": "hyperband"}).get("type"), ("hyperband",))):
         _check_choice(value, f"sweep's {name}", choices)
@@ -1298,33 +1297,30 @@ def _check_sweep(sweep: Mapping[str, Any]) -> dict[str, tuple[str, dict]]:
     return space
 
 
-def _suggestion(name: str, spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _suggestion(name: str, spec: Any) -> tuple[str, dict[str, Any]]:
     """One parameter of a W&B sweep as the name and arguments of an Optuna ``suggest_…`` call."""
-    if not isinstance(spec, Mapping) or spec.get("values") == []:
-        raise ValueError(f"sweep's parameter {name!r} must give values, value or min and max; "
-                         f"got {spec!r}")
-    whole = all(isinstance(spec.get(end), Integral) for end in ("min", "max"))
-    kind = spec.get("distribution", "categorical" if "values" in spec else "constant" if "value"
-                    in spec else "int_uniform" if whole else "uniform")
-    keys = {"categorical": {"values"}, "constant": {"value"}, "q_uniform": {"min", "max", "q"},
-            **dict.fromkeys(("int_uniform", "uniform", "log_uniform_values"), {"min", "max"})}
-    if (given := set(spec) - {"distribution"}) != keys.get(kind):
-        raise ValueError(f"sweep's parameter {name!r} has no local equivalent: distribution "
-                         f"{kind!r} with {', '.join(sorted(given)) or 'nothing'}")
-    if kind in ("categorical", "constant"):
-        return "suggest_categorical", {"choices": spec.get("values", [spec.get("value")])}
-    ends = {"low": spec["min"], "high": spec["max"]}
-    if kind == "int_uniform":
-        return "suggest_int", ends
-    return "suggest_float", {**ends, "step": spec.get("q"), "log": kind == "log_uniform_values"}
+    entries = dict(spec) if isinstance(spec, Mapping) else {}
+    kind = entries.pop("distribution", None)
+    match kind, entries, len(entries):
+        case None | "categorical", {"values": [_, *_] as values}, 1:
+            return "suggest_categorical", {"choices": values}
+        case None | "constant", {"value": value}, 1:
+            return "suggest_categorical", {"choices": [value]}
+        case None | "int_uniform", {"min": int(low), "max": int(high)}, 2:
+            return "suggest_int", {"low": low, "high": high}
+        case None | "uniform" | "log_uniform_values", {"min": low, "max": high}, 2:
+            return "suggest_float", {"low": low, "high": high, "log": kind == "log_uniform_values"}
+        case "q_uniform", {"min": low, "max": high, "q": step}, 3:
+            return "suggest_float", {"low": low, "high": high, "step": step}
+    raise ValueError(f"sweep's parameter {name!r} has no local equivalent: {spec or 'nothing'}")
 
 
-def _suggest(trial: Any, space: Mapping[str, tuple[str, dict]]) -> dict[str, Any]:
+def _suggest(trial: Any, space: _Space) -> dict[str, Any]:
     return {name: getattr(trial, method)(name, **settings)
             for name, (method, settings) in space.items()}
 
 
-def _grid(space: Mapping[str, tuple[str, dict]]) -> Any:
+def _grid(space: _Space) -> Any:
     """All configurations, as a sequence made on demand; None where they have no end."""
     from sklearn.model_selection import ParameterGrid
 
@@ -1333,7 +1329,7 @@ def _grid(space: Mapping[str, tuple[str, dict]]) -> Any:
     return ParameterGrid(values) if len(values) == len(space) else None
 
 
-def _plan(method: str, space: Mapping[str, tuple[str, dict]], count: int, seed: int) -> list[dict]:
+def _plan(method: str, space: _Space, count: int, seed: int) -> list[dict]:
     """The first ``count`` configurations of a grid or random sweep: all different, seeded."""
     import optuna
 
@@ -1348,18 +1344,13 @@ def _plan(method: str, space: Mapping[str, tuple[str, dict]], count: int, seed: 
     return list(plan.values())
 
 
-def _open_study(storage: str, name: str, sweep: str, create: bool = False) -> Any:
-    """The Optuna study in a journal file or behind a URL."""
+def _open_study(storage: str, name: str, sweep: Config) -> Any:
+    """The Optuna study in a journal file or behind a URL; a new one where it is not there yet."""
     import optuna
     from optuna.storages import JournalStorage, RDBStorage, journal
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
-    rule = {"eta": 3, **json.loads(sweep).get("early_terminate", {})}
-    pruner = optuna.pruners.NopPruner()
-    if "type" in rule:  # W&B's hyperband has one bracket: that is successive halving
-        first = rule.get("min_iter") or int(rule["max_iter"] / rule["eta"] ** rule["s"])
-        pruner = optuna.pruners.SuccessiveHalvingPruner(max(first, 1), rule["eta"])
     try:
         if "://" in storage:
             engine = RDBStorage(storage, heartbeat_interval=60, grace_period=180)
@@ -1367,14 +1358,10 @@ def _open_study(storage: str, name: str, sweep: str, create: bool = False) -> An
             Path(storage).parent.mkdir(parents=True, exist_ok=True)
             if Path(storage).is_file() and Path(storage).read_bytes()[:1] not in (b"", b"{"):
                 raise ValueError("not a journal")
-            # A symbolic link needs a privilege on Windows. A killed run's lock lapses after 10 s.
-            kind = "JournalFileOpenLock" if os.name == "nt" else "JournalFileSymlinkLock"
-            lock = getattr(journal, kind)(storage, grace_period=10)
+            lock = journal.JournalFileOpenLock(storage, grace_period=10)  # a killed run's lapses
             engine = JournalStorage(journal.JournalFileBackend(storage, lock))
-        if create:
-            optuna.create_study(storage=engine, study_name=name, load_if_exists=True,
-                                direction=json.loads(sweep)["metric"]["goal"])
-        return optuna.load_study(study_name=name, storage=engine, pruner=pruner)
+        return optuna.create_study(storage=engine, study_name=name, load_if_exists=True,
+                                   direction=sweep["metric"]["goal"])
     except Exception as error:
         shown = storage.split("://")[0] + "://…" if "://" in storage else storage  # no password
         raise ValueError(f"storage {shown} cannot be opened as an Optuna study "
@@ -1410,23 +1397,28 @@ class _Repeated(Exception):
     """A trial that another one has taken already."""
 
 
-def _run_trial(sweep: str, data: Dataset, storage: str, name: str, project: str, seed: int) -> None:
+def _run_trial(sweep: Config, data: Dataset, storage: str, name: str, project: str,
+               seed: int) -> None:
     """Take one trial from the queue and run it. This is what a worker process does."""
     import optuna
 
-    study, plan = _open_study(storage, name, sweep), json.loads(sweep)
-    space, metric, bayes = _check_sweep(plan), plan["metric"]["name"], plan["method"] == "bayes"
+    study, space = _open_study(storage, name, sweep), _check_sweep(sweep)
+    metric, bayes = sweep["metric"]["name"], sweep["method"] == "bayes"
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), constant_liar=True)
-    rule = {"max_iter": np.inf, "eta": 3, **plan.get("early_terminate", {})}
+    study.pruner = optuna.pruners.NopPruner()
+    rule = {"max_iter": np.inf, "eta": 3, **(sweep.get("early_terminate") or {})}
+    if "type" in rule:  # W&B's hyperband has one bracket: that is successive halving
+        first = rule.get("min_iter") or int(rule["max_iter"] / rule["eta"] ** rule["s"])
+        study.pruner = optuna.pruners.SuccessiveHalvingPruner(max(first, 1), rule["eta"])
     repeated: int | None = None  # number of the trial that came to what another one has taken
 
     def objective(trial: Any) -> float:
         nonlocal repeated
-        config, repeated = _suggest(trial, space), None
-        if "planned" not in trial.user_attrs or any(
-                t.params == config for t in _live(study)
-                if t.number < trial.number or (bayes and t.number > trial.number)):
-            repeated = trial.number
+        config, planned = _suggest(trial, space), "planned" in trial.user_attrs
+        taken = any(t.params == config for t in _live(study)
+                    if t.number < trial.number or (bayes and t.number > trial.number))
+        repeated = trial.number if bayes and planned and taken else None
+        if taken or not planned:  # not planned: another machine took the last one of the queue
             raise _Repeated
 
         def on_epoch(row: dict) -> bool:
@@ -1440,7 +1432,7 @@ def _run_trial(sweep: str, data: Dataset, storage: str, name: str, project: str,
         return row[metric]
 
     study.optimize(objective, n_trials=1, catch=(_Repeated, Diverged))
-    while bayes and repeated is not None:  # then any configuration that no run has taken
+    while repeated is not None:  # then any configuration that no run has taken
         taken = {run_name(t.params or t.user_attrs["planned"]) for t in _live(study)}
         unseen = [c for c in _grid(space) or [] if run_name(c) not in taken] or [{}]
         fresh = unseen[np.random.default_rng([seed, repeated]).integers(len(unseen))]
@@ -1463,7 +1455,7 @@ def _logged_run(config: dict | None, data: Dataset, project: str, seed: int,
                     settings=wandb.Settings(silent=True, console="off")) as run:
         config = dict(run.config) if config is None else config
         run.name = run_name(config)
-        state, epochs = "finished", [dict.fromkeys(("best_val_accuracy", *_RESULTS), np.nan)]
+        state, epochs = "finished", [dict.fromkeys(_RESULTS, np.nan)]
 
         def log(row: dict) -> bool:
             nonlocal state
@@ -1480,12 +1472,11 @@ def _logged_run(config: dict | None, data: Dataset, project: str, seed: int,
         run.summary["state"] = state
     last, epochs = epochs[-1], epochs[1:]
     return {**config, "name": run_name(config), "state": state,
-            **{key: last[key] for key in ("best_val_accuracy", *_RESULTS)},
-            "epochs_run": len(epochs), "seconds": sum(e["seconds"] for e in epochs),
-            "history": json.dumps(epochs)}
+            **{key: last[key] for key in _RESULTS}, "epochs_run": len(epochs),
+            "seconds": sum(e["seconds"] for e in epochs), "history": json.dumps(epochs)}
 
 
-def _run_online(sweep: Mapping[str, Any], data: Dataset, count: int, project: str,
+def _run_online(sweep: Config, data: Dataset, count: int, project: str,
                 seed: int) -> pd.DataFrame:
     """The same sweep on W&B's server, with an agent in this process."""
     import wandb
