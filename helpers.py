@@ -73,7 +73,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 __version__ = "1.0.0"
 Array = np.ndarray
-Config = Mapping[str, Any]  # a configuration, see `check_config`
+Config = Mapping[str, Any]  # a configuration, see `check_config`; a sweep, or its parameters
 
 _HERE = Path(__file__).resolve().parent
 # Installed with pip, this file lies among other packages: then the working folder takes its place.
@@ -104,12 +104,10 @@ def _check_number(value: Any, name: str, kind: type, low: float | None = None,
 
 def _check(**arguments: Any) -> None:
     """Raise TypeError or ValueError unless each argument is what its name stands for everywhere."""
-    choices = {"activation": ACTIVATIONS, "weight_init": WEIGHT_INITS, "loss": LOSSES,
-               "optimizer": OPTIMIZERS}
     low = {"epochs": 1, "batch_size": 1, "workers": 1, "hidden_layers": 0, "hidden_size": 1}
     for name, value in arguments.items():
-        if name in choices:
-            _check_choice(value, name, choices[name])
+        if name in _REGISTRIES:
+            _check_choice(value, name, _REGISTRIES[name])
         elif name in ("learning_rate", "weight_decay"):
             side = "neither" if name == "learning_rate" else "left"
             _check_number(value, name, Real, 0, None, side)
@@ -286,49 +284,47 @@ def load_data(name: str = "fashion_mnist", *, val_fraction: float = 0.1, seed: i
     _check_choice(name, "name", [*_SOURCES, "digits"])
     _check_number(val_fraction, "val_fraction", Real, 0, 1, "left")
     _check(seed=seed)
-    if fallback is not None:
-        _check_choice(fallback, "fallback", ["digits"])
-    problems: list[str] = []
-    arrays, note = (None, "") if name == "digits" else _find_arrays(name, problems)
-    if problems and arrays is None:
+    _check_choice(fallback, "fallback", ["digits", None])
+    arrays, note, problems = (_digits(), "", []) if name == "digits" else _find_arrays(name)
+    if arrays is None:
         report = (f"{name} is not to be had:\n" + "\n".join(f"- {p}" for p in problems)
                   + f"\nPut {name}.npz (arrays {', '.join(_KEYS)}) into {ROOT / 'data'} or into "
                   "the folder that WORKBOOK_DATA names; data/README.md says where to get it.")
         if fallback is None:
             raise FileNotFoundError(report)
         warnings.warn(f"{report}\nGoing on with scikit-learn's small digits instead.", stacklevel=2)
-    if arrays is None:
-        return _split("digits", _digits(), tuple("0123456789"), 16, val_fraction, seed)
-    return _split(name, arrays, _SOURCES[name].class_names, 255, val_fraction, seed, note)
+        name, arrays = "digits", _digits()
+    return _split(name, arrays, note, val_fraction, seed)
 
 
-def _find_arrays(name: str, problems: list[str]) -> tuple[_Arrays | None, str]:
-    """Try every route; return arrays (None when all fail) and their note; add to ``problems``."""
+def _find_arrays(name: str) -> tuple[_Arrays | None, str, list[str]]:
+    """Try every route; return the arrays (None when all fail), their note, and what went wrong."""
+    problems: list[str] = []
     folders = {"WORKBOOK_DATA": os.environ.get("WORKBOOK_DATA"), "data/": ROOT / "data"}
     for label, folder in folders.items():
         path = Path(folder or "") / f"{name}.npz"
         try:
-            if not folder or not path.is_file():
-                problems.append(f"{label}: " + (f"no file {path}" if folder else "not set"))
-                continue
-            with np.load(path, allow_pickle=False) as file:
-                return _verified({key: file[key] for key in _KEYS}, name), _SOURCES[name].note
+            if folder and path.is_file():
+                with np.load(path, allow_pickle=False) as file:
+                    arrays = _verified({key: file[key] for key in _KEYS}, name)
+                return arrays, _SOURCES[name].note, problems
+            problems.append(f"{label}: " + (f"no file {path}" if folder else "not set"))
         except Exception as error:  # a damaged zip fails in many ways; every one means "not used"
             problems.append(f"{label}: {path} is damaged and not used ({error})")
             warnings.warn(problems[-1], stacklevel=3)
     try:
         arrays = _from_keras(name)
         if _SOURCES[name].note:
-            return arrays, ""
+            return arrays, "", problems
         _verified(arrays, name)
     except Exception as error:
         problems.append(f"keras.datasets ({_SOURCES[name].cached} in its cache): {error}")
-        return None, ""
+        return None, "", problems
     try:
         write_whole(ROOT / "data" / f"{name}.npz", lambda f: np.savez_compressed(f, **arrays))
     except OSError as error:
         warnings.warn(f"{name} was downloaded but not kept: {error}", stacklevel=3)
-    return arrays, ""
+    return arrays, "", problems
 
 
 def _verified(arrays: _Arrays, name: str) -> _Arrays:
@@ -860,6 +856,8 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov,
     "rmsprop": RMSprop, "adam": Adam, "nadam": Nadam,
 }
+_REGISTRIES: dict[str, dict] = {"activation": ACTIVATIONS, "weight_init": WEIGHT_INITS,
+                                "loss": LOSSES, "optimizer": OPTIMIZERS}
 
 
 # ── Training ──────────────────────────────────────────────────────────────────────────────────────
@@ -1119,21 +1117,19 @@ def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | N
 
     _check(workers=1 if workers is None else workers)
     workers = min(workers or joblib.cpu_count(), max(len(arguments), 1))
-    registries = (ACTIVATIONS, WEIGHT_INITS, LOSSES, OPTIMIZERS)
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         pool = joblib.Parallel(n_jobs=workers, batch_size=1, pre_dispatch="all",
                                return_as="generator" if ordered else "generator_unordered")
-        tasks = (joblib.delayed(_with_registries)(registries, function, a) for a in arguments)
+        tasks = (joblib.delayed(_with_registries)(_REGISTRIES, function, a) for a in arguments)
         with _progress_bar(len(arguments), progress, "run") as bar:
             for result in pool(tasks):
                 bar.update()
                 yield result
 
 
-def _with_registries(registries: Sequence[dict], function: Callable, arguments: tuple) -> Any:
-    own = (ACTIVATIONS, WEIGHT_INITS, LOSSES, OPTIMIZERS)
-    for mine, theirs in zip(own, registries, strict=True):
-        mine.update(theirs)
+def _with_registries(registries: dict, function: Callable, arguments: tuple) -> Any:
+    for kind, entries in registries.items():
+        _REGISTRIES[kind].update(entries)
     return function(*arguments)
 
 
@@ -1208,7 +1204,6 @@ SWEEP: dict[str, Any] = {
 _SHORT = {"hidden_layers": "hl", "batch_size": "bs", "activation": "ac", "hidden_size": "hs",
           "optimizer": "op", "learning_rate": "lr", "weight_decay": "wd", "weight_init": "wi",
           "epochs": "ep", "loss": "lo", "seed": "se"}
-_Space = Config  # name of a parameter -> name and arguments of an Optuna ``suggest_…`` call
 _RESULTS = ("best_val_accuracy", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
@@ -1269,7 +1264,7 @@ def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None =
     return pd.DataFrame([rows[n] for n in names][:count])
 
 
-def _check_sweep(sweep: Config) -> _Space:
+def _check_sweep(sweep: Config) -> Config:
     """The sweep's parameters as Optuna's suggestions; ValueError names what has no equivalent."""
     metric, early = sweep.get("metric", {}), sweep.get("early_terminate") or {}
     entries = ("name", "description", "method", "metric", "parameters", "early_terminate")
@@ -1315,12 +1310,12 @@ def _suggestion(name: str, spec: Any) -> tuple[str, dict[str, Any]]:
     raise ValueError(f"sweep's parameter {name!r} has no local equivalent: {spec or 'nothing'}")
 
 
-def _suggest(trial: Any, space: _Space) -> dict[str, Any]:
+def _suggest(trial: Any, space: Config) -> dict[str, Any]:
     return {name: getattr(trial, method)(name, **settings)
             for name, (method, settings) in space.items()}
 
 
-def _grid(space: _Space) -> Any:
+def _grid(space: Config) -> Any:
     """All configurations, as a sequence made on demand; None where they have no end."""
     from sklearn.model_selection import ParameterGrid
 
@@ -1329,7 +1324,7 @@ def _grid(space: _Space) -> Any:
     return ParameterGrid(values) if len(values) == len(space) else None
 
 
-def _plan(method: str, space: _Space, count: int, seed: int) -> list[dict]:
+def _plan(method: str, space: Config, count: int, seed: int) -> list[dict]:
     """The first ``count`` configurations of a grid or random sweep: all different, seeded."""
     import optuna
 
@@ -1476,8 +1471,7 @@ def _logged_run(config: dict | None, data: Dataset, project: str, seed: int,
             "seconds": sum(e["seconds"] for e in epochs), "history": json.dumps(epochs)}
 
 
-def _run_online(sweep: Config, data: Dataset, count: int, project: str,
-                seed: int) -> pd.DataFrame:
+def _run_online(sweep: Config, data: Dataset, count: int, project: str, seed: int) -> pd.DataFrame:
     """The same sweep on W&B's server, with an agent in this process."""
     import wandb
 
