@@ -46,11 +46,9 @@ gradient check, classifier, sweeps). One example of each:
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import json
 import os
-import platform
 import socket
 import sys
 import time
@@ -60,13 +58,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from itertools import pairwise
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -365,20 +364,18 @@ def _from_keras(name: str) -> _Arrays:
 
 
 def _digits() -> _Arrays:
-    """scikit-learn's 1,797 digits, 8×8 enlarged to 28×28; a fixed fifth of them is the test set."""
+    """scikit-learn's 1,797 digits, 8×8 enlarged to 28×28; a fixed fifth is the test set."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
     x, y = load_digits(return_X_y=True)
     nearest = np.arange(28) * 8 // 28
-    x = x.reshape(-1, 8, 8)[:, nearest][:, :, nearest].astype(np.uint8)
-    x_train, x_test, y_train, y_test = train_test_split(
-        x, y, test_size=0.2, stratify=y, random_state=0)
-    return dict(zip(_KEYS, (x_train, y_train, x_test, y_test), strict=True))
+    x = x.reshape(-1, 8, 8)[:, nearest][:, :, nearest].astype(np.float32) * (255 / 16)
+    parts = train_test_split(x, y, test_size=0.2, stratify=y, random_state=0)
+    return dict(zip(("x_train", "x_test", "y_train", "y_test"), parts, strict=True))
 
 
-def _split(name: str, arrays: _Arrays, class_names: tuple[str, ...], scale: int,
-           val_fraction: float, seed: int, note: str = "") -> Dataset:
+def _split(name: str, arrays: _Arrays, note: str, val_fraction: float, seed: int) -> Dataset:
     """Scale to float32 [0, 1]; draw the validation images, stratified, from the training part."""
     from sklearn.model_selection import train_test_split
 
@@ -392,9 +389,10 @@ def _split(name: str, arrays: _Arrays, class_names: tuple[str, ...], scale: int,
             raise ValueError(f"val_fraction {val_fraction} leaves a part without some class: "
                              f"{error}") from error
 
-    def scaled(images: Array) -> Array:  # (n, …) whole numbers -> (n, pixels) float32
-        return images.reshape(len(images), x[0].size) / np.float32(scale)
+    def scaled(images: Array) -> Array:  # (n, …) in 0..255 -> (n, pixels) float32
+        return images.reshape(len(images), x[0].size) / np.float32(255)
 
+    class_names = _SOURCES["mnist" if name == "digits" else name].class_names
     return Dataset(name, scaled(x[train]), y[train], scaled(x[val]), y[val],
                    scaled(arrays["x_test"]), arrays["y_test"].astype(np.int64).ravel(),
                    class_names, x.shape[1:], note)
@@ -543,15 +541,12 @@ class Network:
         self.layer_sizes = [int(s) for s in sizes]
         self.activation, self.weight_init, self.loss, self.seed = names, weight_init, loss, seed
         self.dtype = np.dtype(dtype)
-        self.n_weights = sum(np.prod(self._shapes(), axis=1).tolist())
+        self.n_weights = sum(i * o for i, o in pairwise(self.layer_sizes))
         size = self.n_weights + sum(self.layer_sizes[1:])
         self._attach(np.zeros(size, self.dtype), np.zeros(size, self.dtype))
         rng = np.random.default_rng(seed)  # one generator for all layers, so no two are alike
         for w in self.weights:
             w[:] = WEIGHT_INITS[weight_init](rng, *w.shape)
-
-    def _shapes(self) -> list[tuple[int, int]]:
-        return list(zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True))
 
     def _attach(self, parameters: Array, gradients: Array) -> None:
         """Lay the layers' views over the two flat arrays."""
@@ -561,9 +556,9 @@ class Network:
         self._buffers: tuple = (0,)
 
     def _views(self, flat: Array) -> tuple[list[Array], list[Array]]:
-        ends = np.cumsum([i * o for i, o in self._shapes()] + self.layer_sizes[1:])[:-1]
-        parts, shapes = np.split(flat, ends), self._shapes()
-        weights = [w.reshape(s) for w, s in zip(parts[:len(shapes)], shapes, strict=True)]
+        shapes = list(pairwise(self.layer_sizes))
+        parts = np.split(flat, np.cumsum([i * o for i, o in shapes] + self.layer_sizes[1:-1]))
+        weights = [w.reshape(s) for w, s in zip(parts, shapes, strict=False)]
         return weights, parts[len(shapes):]
 
     # Pickle would turn the views into copies: leave them out, lay them anew.
@@ -582,15 +577,15 @@ class Network:
                              f"{inputs} inputs; got {shape}")
         return check_array(x, dtype=self.dtype, order="C", input_name="x")  # NaN, infinity
 
-    def _check_y(self, y: Any, n: int) -> Array:
-        y, classes = np.asarray(y), self.layer_sizes[-1]
-        if y.shape != (n,) or y.dtype.kind not in "iu":
-            raise ValueError(f"y must hold {n} integers, one label for each row of x; "
+    def _check_xy(self, x: Any, y: Any) -> tuple[Array, Array]:
+        x, y, classes = self._check_x(x), np.asarray(y), self.layer_sizes[-1]
+        if y.shape != (len(x),) or y.dtype.kind not in "iu":
+            raise ValueError(f"y must hold {len(x)} integers, one label for each row of x; "
                              f"got shape {y.shape}, dtype {y.dtype}")
         if y.min() < 0 or y.max() >= classes:
             raise ValueError(f"y must lie in 0..{classes - 1}, the network's classes; "
                              f"got {y.min()}..{y.max()}")
-        return y
+        return x, y
 
     def forward(self, x: Array) -> Array:
         """Probabilities (n, classes) of the images x (n, inputs); a fresh array at every call.
@@ -612,8 +607,7 @@ class Network:
 
     def losses(self, x: Array, y: Array) -> Array:
         """Loss of each example (n,), without penalty. Raises ValueError for x or y as above."""
-        x = self._check_x(x)
-        y = self._check_y(y, len(x))
+        x, y = self._check_xy(x, y)
         log_p = self._log_probabilities(x)
         return LOSSES[self.loss].value(np.exp(log_p), log_p, y)
 
@@ -623,8 +617,7 @@ class Network:
         x (n, inputs), y (n,) integer labels, weight_decay ≥ 0. Raises ValueError for x with another
         width, NaN or infinity, or empty, and for labels out of range or of another length.
         """
-        x = self._check_x(x)
-        y = self._check_y(y, len(x))
+        x, y = self._check_xy(x, y)
         _check(weight_decay=weight_decay)
         loss = self._backpropagate(x, y, weight_decay)
         w = self.parameters[:self.n_weights]
@@ -689,11 +682,9 @@ class Network:
             if header.pop("format") != _FORMAT:
                 raise ValueError("it has another format")
             network = cls(**header)
-            if (parameters.shape, parameters.dtype) != (network.parameters.shape, network.dtype):
-                raise ValueError(f"it holds {parameters.shape} {parameters.dtype} parameters, its "
-                                 f"layers need {network.parameters.shape} {network.dtype}")
-            if not np.isfinite(parameters).all():
-                raise ValueError("it holds NaN or infinite weights")
+            found, needed = ((p.shape, p.dtype.name) for p in (parameters, network.parameters))
+            if found != needed or not np.isfinite(parameters).all():
+                raise ValueError(f"its layers need finite parameters {needed}; it holds {found}")
         except FileNotFoundError:
             raise
         except Exception as error:  # a damaged zip fails in many ways
@@ -907,10 +898,10 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
         _check(optimizer=optimizer)
         optimizer = OPTIMIZERS[optimizer](learning_rate=learning_rate)
-    x, y = network._check_x(data.x_train), network._check_y(data.y_train, len(data.x_train))
+    x, y = network._check_xy(data.x_train, data.y_train)
     x_val, y_val = data.x_val, data.y_val
     if len(x_val):
-        x_val, y_val = network._check_x(x_val), network._check_y(y_val, len(x_val))
+        x_val, y_val = network._check_xy(x_val, y_val)
     rng, rows = np.random.default_rng(seed), []
     last_finite = network.parameters.copy()
     with _progress_bar(epochs, progress) as bar, np.errstate(over="ignore", invalid="ignore"):
@@ -992,21 +983,17 @@ def gradient_check(network: Network, x: Array, y: Array,
     weight_decay as in `Network.loss_and_gradient`.
     """
     _check(weight_decay=weight_decay)
-    h, rng = 1e-5, np.random.default_rng(0)
+    rng, rows = np.random.default_rng(0), []
     twin = Network(network.layer_sizes, network.activation, "zero", network.loss, dtype=np.float64)
-    x = twin._check_x(x)
-    y = twin._check_y(y, len(x))
-    x, y = _redraw_away_from_kinks(twin, x, y, rng)
+    x, y = _redraw_away_from_kinks(twin, *twin._check_xy(x, y), rng)
     twin.loss_and_gradient(x, y, weight_decay)
-    rows, layers = [], zip(twin.weights, twin.weight_gradients, twin.biases, twin.bias_gradients,
-                           strict=True)
-    for layer, (w, w_gradient, b, b_gradient) in enumerate(layers, 1):
-        for letter, values, gradient, decay in (("W", w, w_gradient, weight_decay),
-                                                ("b", b, b_gradient, 0.0)):
+    layers = zip(twin.weights, twin.weight_gradients, twin.biases, twin.bias_gradients, strict=True)
+    for layer, (w, dw, b, db) in enumerate(layers, 1):
+        for letter, values, gradient, decay in (("W", w, dw, weight_decay), ("b", b, db, 0.0)):
             flat = values.reshape(-1)
             picked = rng.choice(flat.size, min(flat.size, 200), replace=False)
             a = gradient.reshape(-1)[picked]
-            n = decay * flat[picked] + [_central_difference(twin, x, y, flat, i, h) for i in picked]
+            n = decay * flat[picked] + [_central_difference(twin, x, y, flat, i) for i in picked]
             norms = np.linalg.norm(a), np.linalg.norm(n)
             error = np.linalg.norm(a - n) / (sum(norms) or 1.0)
             rows.append((f"{letter}{layer}", values.shape, len(picked), *norms, error))
@@ -1019,10 +1006,9 @@ def gradient_check(network: Network, x: Array, y: Array,
     return table
 
 
-def _central_difference(network: Network, x: Array, y: Array, flat: Array,
-                        i: int, h: float) -> float:
+def _central_difference(network: Network, x: Array, y: Array, flat: Array, i: int) -> float:
     """(L(θᵢ+h) − L(θᵢ−h)) / 2h of the mean loss without penalty; θ is put back afterwards."""
-    kept = flat[i]
+    kept, h = flat[i], 1e-5
     flat[i] = kept + h
     above = network.losses(x, y)
     flat[i] = kept - h
@@ -1086,10 +1072,9 @@ def train_config(config: Config, data: Dataset, *,
     c = check_config(config)
     sizes = data.network_sizes([c["hidden_size"]] * c["hidden_layers"])
     network = Network(sizes, c["activation"], c["weight_init"], c["loss"], c["seed"])
-    history = train(network, data, optimizer=c["optimizer"], learning_rate=c["learning_rate"],
-                    epochs=c["epochs"], batch_size=c["batch_size"], weight_decay=c["weight_decay"],
-                    seed=c["seed"], on_epoch=on_epoch, progress=progress)
-    return network, history
+    names = ("optimizer", "learning_rate", "epochs", "batch_size", "weight_decay", "seed")
+    settings = {name: c[name] for name in names}
+    return network, train(network, data, **settings, on_epoch=on_epoch, progress=progress)
 
 
 def train_many(configs: Iterable[Config], data: Dataset, *, workers: int | None = None,
@@ -1161,12 +1146,11 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, labels = np.unique(y, return_inverse=True)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         sizes = [X.shape[1], *self.hidden_sizes, len(self.classes_)]
-        none = np.empty(0, np.int64)
-        data = Dataset("yours", X, labels, X[:0], none, X[:0], none,
+        data = Dataset("yours", X, labels, X[:0], labels[:0], X[:0], labels[:0],
                        tuple(map(str, self.classes_)), (X.shape[1],))
         self.network_ = Network(sizes, self.activation, self.weight_init, self.loss, seed, X.dtype)
         self.history_ = train(
-            self.network_, data, optimizer=copy.deepcopy(self.optimizer),
+            self.network_, data, optimizer=clone(self.optimizer, safe=False),
             learning_rate=self.learning_rate, epochs=self.epochs, batch_size=self.batch_size,
             weight_decay=self.weight_decay, seed=seed, progress=False)
         return self
@@ -1583,9 +1567,9 @@ def plot_parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], metri
             axis.text(i, (k + 0.5) / len(values), f"{value}", fontsize=8, ha="center", va="center",
                       zorder=5, bbox={"fc": "white", "ec": "0.7", "alpha": 0.85, "pad": 1.5})
     norm = mpl.colors.Normalize(table[metric].min(), table[metric].max())
-    heights[metric] = (table[metric] - norm.vmin).to_numpy() / (norm.vmax - norm.vmin or 1)
+    heights[metric] = norm(table[metric])
     parallel_coordinates(pd.DataFrame(heights).assign(run=range(len(table))), "run", ax=axis,
-                         color=mpl.colormaps["cividis_r"](norm(table[metric])), lw=0.9, alpha=0.7)
+                         color=mpl.colormaps["cividis_r"](heights[metric]), lw=0.9, alpha=0.7)
     axis.get_legend().remove()
     axis.set(xlim=(-0.5, len(columns) + 0.2), ylim=(-0.02, 1.02), yticks=[])
     axis.set_xticks(range(len(heights)), [c.replace("_", "\n") for c in heights])
@@ -1605,11 +1589,11 @@ def importance(table: pd.DataFrame, columns: Sequence[str], metric: str) -> pd.D
     table = table.dropna(subset=[metric])
     encoded = pd.get_dummies(table[list(columns)], dtype=float)
     forest = RandomForestRegressor(200, random_state=0).fit(encoded, table[metric])
-    constant = (encoded.std() == 0) | (table[metric].std() == 0)
-    correlation = encoded.loc[:, ~constant].corrwith(table[metric])
-    return (pd.DataFrame({"setting": encoded.columns, "importance": forest.feature_importances_,
-                          "correlation": correlation.reindex(encoded.columns).fillna(0).to_numpy()})
-            .sort_values("importance", ascending=False, ignore_index=True))
+    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has none: 0/0
+        correlation = encoded.corrwith(table[metric]).fillna(0).to_numpy()
+    found = pd.DataFrame({"setting": encoded.columns, "importance": forest.feature_importances_,
+                          "correlation": correlation})
+    return found.sort_values("importance", ascending=False, ignore_index=True)
 
 
 def plot_importance(table: pd.DataFrame, title: str = "") -> Any:
@@ -1642,7 +1626,7 @@ def print_versions() -> None:
     names = ("numpy", "pandas", "scikit-learn", "keras", "wandb", "optuna")
     found = ", ".join(f"{name} {metadata.version(name)}" for name in names
                       if find_spec(name.replace("scikit-", "sk")))
-    print(f"helpers {__version__} · Python {platform.python_version()} · {found}")
+    print(f"helpers {__version__} · Python {sys.version.split()[0]} · {found}")
 
 
 def banner(data: Dataset) -> None:
