@@ -72,6 +72,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 __version__ = "1.0.0"
 Array = np.ndarray
+OnEpoch = Callable[[dict[str, float]], bool | None] | None  # takes an epoch's row, True to stop
 Config = Mapping[str, Any]  # a configuration, see `check_config`; a sweep, or its parameters
 
 _HERE = Path(__file__).resolve().parent
@@ -873,8 +874,7 @@ def evaluate(network: Network, x: Array, y: Array) -> tuple[float, float]:
 
 def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam",
           learning_rate: float = 1e-3, epochs: int = 10, batch_size: int = 32,
-          weight_decay: float = 0.0, seed: int = 0,
-          on_epoch: Callable[[dict[str, float]], bool | None] | None = None,
+          weight_decay: float = 0.0, seed: int = 0, on_epoch: OnEpoch = None,
           progress: bool = True) -> pd.DataFrame:
     """Train in place; return one row an epoch. Taught in notebook 03.
 
@@ -930,9 +930,8 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     return pd.DataFrame(rows)
 
 
-def _train_epoch(network: Network, optimizer: Optimizer, x: Array, y: Array,
-                 batch_size: int, weight_decay: float, order: Array,
-                 last_finite: Array) -> tuple[float, float]:
+def _train_epoch(network: Network, optimizer: Optimizer, x: Array, y: Array, batch_size: int,
+                 weight_decay: float, order: Array, last_finite: Array) -> tuple[float, float]:
     """One pass over the images in the given order; return mean loss and accuracy."""
     images = np.empty((min(batch_size, len(x)), x.shape[1]), x.dtype)
     total_loss, correct = 0.0, 0
@@ -969,8 +968,7 @@ def _progress_bar(total: int, wanted: bool, unit: str = "epoch") -> Any:
 # ── Proof: gradients against central differences ──────────────────────────────────────────────────
 
 
-def gradient_check(network: Network, x: Array, y: Array,
-                   weight_decay: float = 0.0) -> pd.DataFrame:
+def gradient_check(network: Network, x: Array, y: Array, weight_decay: float = 0.0) -> pd.DataFrame:
     """Compare the gradient with central differences, block by block. Taught in notebook 03.
 
     Works on a float64 copy with weights redrawn at Xavier's scale and random biases (at the
@@ -997,8 +995,8 @@ def gradient_check(network: Network, x: Array, y: Array,
             norms = np.linalg.norm(a), np.linalg.norm(n)
             error = np.linalg.norm(a - n) / (sum(norms) or 1.0)
             rows.append((f"{letter}{layer}", values.shape, len(picked), *norms, error))
-    table = pd.DataFrame(rows, columns=["block", "shape", "checked", "analytic_norm",
-                                        "numeric_norm", "error"])
+    columns = ["block", "shape", "checked", "analytic_norm", "numeric_norm", "error"]
+    table = pd.DataFrame(rows, columns=columns)
     wrong = table[~(table["error"] <= 1e-6)]
     if len(wrong):
         blocks = ", ".join(f"{r.block} (error {r.error:.1e})" for r in wrong.itertuples())
@@ -1065,8 +1063,7 @@ def check_config(config: Config) -> dict[str, Any]:
     return full
 
 
-def train_config(config: Config, data: Dataset, *,
-                 on_epoch: Callable[[dict[str, float]], bool | None] | None = None,
+def train_config(config: Config, data: Dataset, *, on_epoch: OnEpoch = None,
                  progress: bool = False) -> tuple[Network, pd.DataFrame]:
     """Build the network that a configuration (see `check_config`) describes, and train it."""
     c = check_config(config)
@@ -1086,9 +1083,8 @@ def train_many(configs: Iterable[Config], data: Dataset, *, workers: int | None 
     ``workers`` (None: one a core). A run that diverges raises Diverged.
     """
     configs = [check_config(c) for c in configs]
-    results = list(in_parallel(train_config, [(c, data) for c in configs], workers, progress))
-    return [(network, history.assign(**c))
-            for (network, history), c in zip(results, configs, strict=True)]
+    runs = in_parallel(train_config, [(c, data) for c in configs], workers, progress)
+    return [(net, history.assign(**c)) for (net, history), c in zip(runs, configs, strict=True)]
 
 
 def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | None = None,
