@@ -387,8 +387,7 @@ def _split(name: str, arrays: _Arrays, note: str, val_fraction: float, seed: int
             train, val = train_test_split(train, test_size=val_fraction, stratify=y,
                                           random_state=seed)
         except ValueError as error:
-            raise ValueError(f"val_fraction {val_fraction} leaves a part without some class: "
-                             f"{error}") from error
+            raise ValueError(f"val_fraction {val_fraction} leaves out a class: {error}") from error
 
     def scaled(images: Array) -> Array:  # (n, …) in 0..255 -> (n, pixels) float32
         return images.reshape(len(images), x[0].size) / np.float32(255)
@@ -534,8 +533,8 @@ class Network:
         for name in [activation] if one else names:
             _check(activation=name)
         if len(names) != hidden:
-            raise ValueError(f"activation must be one name or one for each of the {hidden} hidden "
-                             f"layers; got {len(names)}")
+            raise ValueError(f"activation must be one name or {hidden}, one a hidden layer; "
+                             f"got {len(names)}")
         _check(weight_init=weight_init, loss=loss, seed=seed)
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise ValueError(f"dtype must be float32 or float64; got {dtype!r}")
@@ -574,8 +573,7 @@ class Network:
     def _check_x(self, x: Any) -> Array:
         shape, inputs = np.shape(x), self.layer_sizes[0]
         if len(shape) != 2 or shape[0] == 0 or shape[1] != inputs:
-            raise ValueError(f"x must have shape (n, {inputs}) with n > 0, as the network has "
-                             f"{inputs} inputs; got {shape}")
+            raise ValueError(f"x must have shape (n > 0, {inputs} inputs); got {shape}")
         return check_array(x, dtype=self.dtype, order="C", input_name="x")  # NaN, infinity
 
     def _check_xy(self, x: Any, y: Any) -> tuple[Array, Array]:
@@ -584,8 +582,7 @@ class Network:
             raise ValueError(f"y must hold {len(x)} integers, one label for each row of x; "
                              f"got shape {y.shape}, dtype {y.dtype}")
         if y.min() < 0 or y.max() >= classes:
-            raise ValueError(f"y must lie in 0..{classes - 1}, the network's classes; "
-                             f"got {y.min()}..{y.max()}")
+            raise ValueError(f"y must lie in 0..{classes - 1}; got {y.min()}..{y.max()}")
         return x, y
 
     def forward(self, x: Array) -> Array:
