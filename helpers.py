@@ -1382,16 +1382,21 @@ def _run_trial(sweep: Config, data: Dataset, storage: str, name: str, project: s
     if "type" in rule:  # W&B's hyperband has one bracket: that is successive halving
         first = rule.get("min_iter") or int(rule["max_iter"] / rule["eta"] ** rule["s"])
         study.pruner = optuna.pruners.SuccessiveHalvingPruner(max(first, 1), rule["eta"])
-    repeated: int | None = None  # number of the trial that came to what another one has taken
+    ran = False
 
     def objective(trial: Any) -> float:
-        nonlocal repeated
-        config, planned = _suggest(trial, space), "planned" in trial.user_attrs
-        taken = any(t.params == config for t in _live(study)
+        nonlocal ran
+        config, planned, live = _suggest(trial, space), "planned" in trial.user_attrs, _live(study)
+        taken = any(t.params == config for t in live
                     if t.number < trial.number or (bayes and t.number > trial.number))
-        repeated = trial.number if bayes and planned and taken else None
-        if taken or not planned:  # not planned: another machine took the last one of the queue
+        if bayes and planned and taken:  # in its place any configuration that no run has taken
+            names = {run_name(t.params or t.user_attrs["planned"]) for t in live}
+            unseen = [c for c in _grid(space) or [] if run_name(c) not in names] or [{}]
+            fresh = unseen[np.random.default_rng([seed, trial.number]).integers(len(unseen))]
+            study.enqueue_trial(fresh, user_attrs={"planned": fresh})
+        if taken or not planned:  # not planned: others took what waited
             raise _Repeated
+        ran = True
 
         def on_epoch(row: dict) -> bool:
             trial.report(row[metric], int(row["epoch"]))
@@ -1403,12 +1408,7 @@ def _run_trial(sweep: Config, data: Dataset, storage: str, name: str, project: s
             raise Diverged if row["state"] == "failed" else optuna.TrialPruned
         return row[metric]
 
-    study.optimize(objective, n_trials=1, catch=(_Repeated, Diverged))
-    while repeated is not None:  # then any configuration that no run has taken
-        taken = {run_name(t.params or t.user_attrs["planned"]) for t in _live(study)}
-        unseen = [c for c in _grid(space) or [] if run_name(c) not in taken] or [{}]
-        fresh = unseen[np.random.default_rng([seed, repeated]).integers(len(unseen))]
-        study.enqueue_trial(fresh, user_attrs={"planned": fresh})
+    while not ran and any(t.state.name == "WAITING" for t in _live(study)):
         study.optimize(objective, n_trials=1, catch=(_Repeated, Diverged))
 
 
