@@ -105,9 +105,10 @@ def _check_number(value: Any, name: str, kind: type, low: float | None = None,
 def _check(**arguments: Any) -> None:
     """Raise TypeError or ValueError unless each argument is what its name stands for everywhere."""
     low = {"epochs": 1, "batch_size": 1, "workers": 1, "hidden_layers": 0, "hidden_size": 1}
+    registries = _registries()
     for name, value in arguments.items():
-        if name in _REGISTRIES:
-            _check_choice(value, name, _REGISTRIES[name])
+        if name in registries:
+            _check_choice(value, name, registries[name])
         elif name in ("learning_rate", "weight_decay"):
             side = "neither" if name == "learning_rate" else "left"
             _check_number(value, name, Real, 0, None, side)
@@ -845,8 +846,12 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov,
     "rmsprop": RMSprop, "adam": Adam, "nadam": Nadam,
 }
-_REGISTRIES: dict[str, dict] = {"activation": ACTIVATIONS, "weight_init": WEIGHT_INITS,
-                                "loss": LOSSES, "optimizer": OPTIMIZERS}
+
+
+def _registries() -> dict[str, dict]:
+    """The four registries, each under the name of the argument that picks from it."""
+    return {"activation": ACTIVATIONS, "weight_init": WEIGHT_INITS,
+            "loss": LOSSES, "optimizer": OPTIMIZERS}
 
 
 # ── Training ──────────────────────────────────────────────────────────────────────────────────────
@@ -1098,7 +1103,7 @@ def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | N
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         pool = joblib.Parallel(n_jobs=workers, batch_size=1, pre_dispatch="all",
                                return_as="generator" if ordered else "generator_unordered")
-        tasks = (joblib.delayed(_with_registries)(_REGISTRIES, function, a) for a in arguments)
+        tasks = (joblib.delayed(_with_registries)(_registries(), function, a) for a in arguments)
         with _progress_bar(len(arguments), progress, "run") as bar:
             for result in pool(tasks):
                 bar.update()
@@ -1107,7 +1112,7 @@ def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | N
 
 def _with_registries(registries: dict, function: Callable, arguments: tuple) -> Any:
     for kind, entries in registries.items():
-        _REGISTRIES[kind].update(entries)
+        _registries()[kind].update(entries)
     return function(*arguments)
 
 
