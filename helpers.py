@@ -46,11 +46,9 @@ gradient check, classifier, sweeps). One example of each:
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import json
 import os
-import platform
 import socket
 import sys
 import time
@@ -60,20 +58,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from itertools import pairwise
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 __version__ = "1.0.0"
 Array = np.ndarray
-Config = Mapping[str, Any]  # a configuration, see `check_config`
+OnEpoch = Callable[[dict[str, float]], bool | None] | None  # takes an epoch's row, True to stop
+Config = Mapping[str, Any]  # a configuration, see `check_config`; a sweep, or its parameters
 
 _HERE = Path(__file__).resolve().parent
 # Installed with pip, this file lies among other packages: then the working folder takes its place.
@@ -104,12 +104,10 @@ def _check_number(value: Any, name: str, kind: type, low: float | None = None,
 
 def _check(**arguments: Any) -> None:
     """Raise TypeError or ValueError unless each argument is what its name stands for everywhere."""
-    choices = {"activation": ACTIVATIONS, "weight_init": WEIGHT_INITS, "loss": LOSSES,
-               "optimizer": OPTIMIZERS}
     low = {"epochs": 1, "batch_size": 1, "workers": 1, "hidden_layers": 0, "hidden_size": 1}
     for name, value in arguments.items():
-        if name in choices:
-            _check_choice(value, name, choices[name])
+        if name in _REGISTRIES:
+            _check_choice(value, name, _REGISTRIES[name])
         elif name in ("learning_rate", "weight_decay"):
             side = "neither" if name == "learning_rate" else "left"
             _check_number(value, name, Real, 0, None, side)
@@ -286,49 +284,47 @@ def load_data(name: str = "fashion_mnist", *, val_fraction: float = 0.1, seed: i
     _check_choice(name, "name", [*_SOURCES, "digits"])
     _check_number(val_fraction, "val_fraction", Real, 0, 1, "left")
     _check(seed=seed)
-    if fallback is not None:
-        _check_choice(fallback, "fallback", ["digits"])
-    problems: list[str] = []
-    arrays, note = (None, "") if name == "digits" else _find_arrays(name, problems)
-    if problems and arrays is None:
+    _check_choice(fallback, "fallback", ["digits", None])
+    arrays, note, problems = (_digits(), "", []) if name == "digits" else _find_arrays(name)
+    if arrays is None:
         report = (f"{name} is not to be had:\n" + "\n".join(f"- {p}" for p in problems)
                   + f"\nPut {name}.npz (arrays {', '.join(_KEYS)}) into {ROOT / 'data'} or into "
                   "the folder that WORKBOOK_DATA names; data/README.md says where to get it.")
         if fallback is None:
             raise FileNotFoundError(report)
         warnings.warn(f"{report}\nGoing on with scikit-learn's small digits instead.", stacklevel=2)
-    if arrays is None:
-        return _split("digits", _digits(), tuple("0123456789"), 16, val_fraction, seed)
-    return _split(name, arrays, _SOURCES[name].class_names, 255, val_fraction, seed, note)
+        name, arrays = "digits", _digits()
+    return _split(name, arrays, note, val_fraction, seed)
 
 
-def _find_arrays(name: str, problems: list[str]) -> tuple[_Arrays | None, str]:
-    """Try every route; return arrays (None when all fail) and their note; add to ``problems``."""
+def _find_arrays(name: str) -> tuple[_Arrays | None, str, list[str]]:
+    """Try every route; return the arrays (None when all fail), their note, and what went wrong."""
+    problems: list[str] = []
     folders = {"WORKBOOK_DATA": os.environ.get("WORKBOOK_DATA"), "data/": ROOT / "data"}
     for label, folder in folders.items():
         path = Path(folder or "") / f"{name}.npz"
         try:
-            if not folder or not path.is_file():
-                problems.append(f"{label}: " + (f"no file {path}" if folder else "not set"))
-                continue
-            with np.load(path, allow_pickle=False) as file:
-                return _verified({key: file[key] for key in _KEYS}, name), _SOURCES[name].note
+            if folder and path.is_file():
+                with np.load(path, allow_pickle=False) as file:
+                    arrays = _verified({key: file[key] for key in _KEYS}, name)
+                return arrays, _SOURCES[name].note, problems
+            problems.append(f"{label}: " + (f"no file {path}" if folder else "not set"))
         except Exception as error:  # a damaged zip fails in many ways; every one means "not used"
             problems.append(f"{label}: {path} is damaged and not used ({error})")
             warnings.warn(problems[-1], stacklevel=3)
     try:
         arrays = _from_keras(name)
         if _SOURCES[name].note:
-            return arrays, ""
+            return arrays, "", problems
         _verified(arrays, name)
     except Exception as error:
         problems.append(f"keras.datasets ({_SOURCES[name].cached} in its cache): {error}")
-        return None, ""
+        return None, "", problems
     try:
         write_whole(ROOT / "data" / f"{name}.npz", lambda f: np.savez_compressed(f, **arrays))
     except OSError as error:
         warnings.warn(f"{name} was downloaded but not kept: {error}", stacklevel=3)
-    return arrays, ""
+    return arrays, "", problems
 
 
 def _verified(arrays: _Arrays, name: str) -> _Arrays:
@@ -369,20 +365,18 @@ def _from_keras(name: str) -> _Arrays:
 
 
 def _digits() -> _Arrays:
-    """scikit-learn's 1,797 digits, 8×8 enlarged to 28×28; a fixed fifth of them is the test set."""
+    """scikit-learn's 1,797 digits, 8×8 enlarged to 28×28; a fixed fifth is the test set."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
     x, y = load_digits(return_X_y=True)
     nearest = np.arange(28) * 8 // 28
-    x = x.reshape(-1, 8, 8)[:, nearest][:, :, nearest].astype(np.uint8)
-    x_train, x_test, y_train, y_test = train_test_split(
-        x, y, test_size=0.2, stratify=y, random_state=0)
-    return dict(zip(_KEYS, (x_train, y_train, x_test, y_test), strict=True))
+    x = x.reshape(-1, 8, 8)[:, nearest][:, :, nearest].astype(np.float32) * (255 / 16)
+    parts = train_test_split(x, y, test_size=0.2, stratify=y, random_state=0)
+    return dict(zip(("x_train", "x_test", "y_train", "y_test"), parts, strict=True))
 
 
-def _split(name: str, arrays: _Arrays, class_names: tuple[str, ...], scale: int,
-           val_fraction: float, seed: int, note: str = "") -> Dataset:
+def _split(name: str, arrays: _Arrays, note: str, val_fraction: float, seed: int) -> Dataset:
     """Scale to float32 [0, 1]; draw the validation images, stratified, from the training part."""
     from sklearn.model_selection import train_test_split
 
@@ -393,12 +387,12 @@ def _split(name: str, arrays: _Arrays, class_names: tuple[str, ...], scale: int,
             train, val = train_test_split(train, test_size=val_fraction, stratify=y,
                                           random_state=seed)
         except ValueError as error:
-            raise ValueError(f"val_fraction {val_fraction} leaves a part without some class: "
-                             f"{error}") from error
+            raise ValueError(f"val_fraction {val_fraction} leaves out a class: {error}") from error
 
-    def scaled(images: Array) -> Array:  # (n, …) whole numbers -> (n, pixels) float32
-        return images.reshape(len(images), x[0].size) / np.float32(scale)
+    def scaled(images: Array) -> Array:  # (n, …) in 0..255 -> (n, pixels) float32
+        return images.reshape(len(images), x[0].size) / np.float32(255)
 
+    class_names = _SOURCES["mnist" if name == "digits" else name].class_names
     return Dataset(name, scaled(x[train]), y[train], scaled(x[val]), y[val],
                    scaled(arrays["x_test"]), arrays["y_test"].astype(np.int64).ravel(),
                    class_names, x.shape[1:], note)
@@ -539,23 +533,20 @@ class Network:
         for name in [activation] if one else names:
             _check(activation=name)
         if len(names) != hidden:
-            raise ValueError(f"activation must be one name or one for each of the {hidden} hidden "
-                             f"layers; got {len(names)}")
+            raise ValueError(f"activation must be one name or {hidden}, one a hidden layer; "
+                             f"got {len(names)}")
         _check(weight_init=weight_init, loss=loss, seed=seed)
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise ValueError(f"dtype must be float32 or float64; got {dtype!r}")
         self.layer_sizes = [int(s) for s in sizes]
         self.activation, self.weight_init, self.loss, self.seed = names, weight_init, loss, seed
         self.dtype = np.dtype(dtype)
-        self.n_weights = sum(np.prod(self._shapes(), axis=1).tolist())
+        self.n_weights = sum(i * o for i, o in pairwise(self.layer_sizes))
         size = self.n_weights + sum(self.layer_sizes[1:])
         self._attach(np.zeros(size, self.dtype), np.zeros(size, self.dtype))
         rng = np.random.default_rng(seed)  # one generator for all layers, so no two are alike
         for w in self.weights:
             w[:] = WEIGHT_INITS[weight_init](rng, *w.shape)
-
-    def _shapes(self) -> list[tuple[int, int]]:
-        return list(zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True))
 
     def _attach(self, parameters: Array, gradients: Array) -> None:
         """Lay the layers' views over the two flat arrays."""
@@ -565,9 +556,9 @@ class Network:
         self._buffers: tuple = (0,)
 
     def _views(self, flat: Array) -> tuple[list[Array], list[Array]]:
-        ends = np.cumsum([i * o for i, o in self._shapes()] + self.layer_sizes[1:])[:-1]
-        parts, shapes = np.split(flat, ends), self._shapes()
-        weights = [w.reshape(s) for w, s in zip(parts[:len(shapes)], shapes, strict=True)]
+        shapes = list(pairwise(self.layer_sizes))
+        parts = np.split(flat, np.cumsum([i * o for i, o in shapes] + self.layer_sizes[1:-1]))
+        weights = [w.reshape(s) for w, s in zip(parts, shapes, strict=False)]
         return weights, parts[len(shapes):]
 
     # Pickle would turn the views into copies: leave them out, lay them anew.
@@ -582,19 +573,17 @@ class Network:
     def _check_x(self, x: Any) -> Array:
         shape, inputs = np.shape(x), self.layer_sizes[0]
         if len(shape) != 2 or shape[0] == 0 or shape[1] != inputs:
-            raise ValueError(f"x must have shape (n, {inputs}) with n > 0, as the network has "
-                             f"{inputs} inputs; got {shape}")
+            raise ValueError(f"x must have shape (n > 0, {inputs} inputs); got {shape}")
         return check_array(x, dtype=self.dtype, order="C", input_name="x")  # NaN, infinity
 
-    def _check_y(self, y: Any, n: int) -> Array:
-        y, classes = np.asarray(y), self.layer_sizes[-1]
-        if y.shape != (n,) or y.dtype.kind not in "iu":
-            raise ValueError(f"y must hold {n} integers, one label for each row of x; "
+    def _check_xy(self, x: Any, y: Any) -> tuple[Array, Array]:
+        x, y, classes = self._check_x(x), np.asarray(y), self.layer_sizes[-1]
+        if y.shape != (len(x),) or y.dtype.kind not in "iu":
+            raise ValueError(f"y must hold {len(x)} integers, one label for each row of x; "
                              f"got shape {y.shape}, dtype {y.dtype}")
         if y.min() < 0 or y.max() >= classes:
-            raise ValueError(f"y must lie in 0..{classes - 1}, the network's classes; "
-                             f"got {y.min()}..{y.max()}")
-        return y
+            raise ValueError(f"y must lie in 0..{classes - 1}; got {y.min()}..{y.max()}")
+        return x, y
 
     def forward(self, x: Array) -> Array:
         """Probabilities (n, classes) of the images x (n, inputs); a fresh array at every call.
@@ -616,8 +605,7 @@ class Network:
 
     def losses(self, x: Array, y: Array) -> Array:
         """Loss of each example (n,), without penalty. Raises ValueError for x or y as above."""
-        x = self._check_x(x)
-        y = self._check_y(y, len(x))
+        x, y = self._check_xy(x, y)
         log_p = self._log_probabilities(x)
         return LOSSES[self.loss].value(np.exp(log_p), log_p, y)
 
@@ -627,8 +615,7 @@ class Network:
         x (n, inputs), y (n,) integer labels, weight_decay ≥ 0. Raises ValueError for x with another
         width, NaN or infinity, or empty, and for labels out of range or of another length.
         """
-        x = self._check_x(x)
-        y = self._check_y(y, len(x))
+        x, y = self._check_xy(x, y)
         _check(weight_decay=weight_decay)
         loss = self._backpropagate(x, y, weight_decay)
         w = self.parameters[:self.n_weights]
@@ -693,11 +680,9 @@ class Network:
             if header.pop("format") != _FORMAT:
                 raise ValueError("it has another format")
             network = cls(**header)
-            if (parameters.shape, parameters.dtype) != (network.parameters.shape, network.dtype):
-                raise ValueError(f"it holds {parameters.shape} {parameters.dtype} parameters, its "
-                                 f"layers need {network.parameters.shape} {network.dtype}")
-            if not np.isfinite(parameters).all():
-                raise ValueError("it holds NaN or infinite weights")
+            found, needed = ((p.shape, p.dtype.name) for p in (parameters, network.parameters))
+            if found != needed or not np.isfinite(parameters).all():
+                raise ValueError(f"its layers need finite parameters {needed}; it holds {found}")
         except FileNotFoundError:
             raise
         except Exception as error:  # a damaged zip fails in many ways
@@ -860,6 +845,8 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov,
     "rmsprop": RMSprop, "adam": Adam, "nadam": Nadam,
 }
+_REGISTRIES: dict[str, dict] = {"activation": ACTIVATIONS, "weight_init": WEIGHT_INITS,
+                                "loss": LOSSES, "optimizer": OPTIMIZERS}
 
 
 # ── Training ──────────────────────────────────────────────────────────────────────────────────────
@@ -884,8 +871,7 @@ def evaluate(network: Network, x: Array, y: Array) -> tuple[float, float]:
 
 def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam",
           learning_rate: float = 1e-3, epochs: int = 10, batch_size: int = 32,
-          weight_decay: float = 0.0, seed: int = 0,
-          on_epoch: Callable[[dict[str, float]], bool | None] | None = None,
+          weight_decay: float = 0.0, seed: int = 0, on_epoch: OnEpoch = None,
           progress: bool = True) -> pd.DataFrame:
     """Train in place; return one row an epoch. Taught in notebook 03.
 
@@ -909,10 +895,10 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
         _check(optimizer=optimizer)
         optimizer = OPTIMIZERS[optimizer](learning_rate=learning_rate)
-    x, y = network._check_x(data.x_train), network._check_y(data.y_train, len(data.x_train))
+    x, y = network._check_xy(data.x_train, data.y_train)
     x_val, y_val = data.x_val, data.y_val
     if len(x_val):
-        x_val, y_val = network._check_x(x_val), network._check_y(y_val, len(x_val))
+        x_val, y_val = network._check_xy(x_val, y_val)
     rng, rows = np.random.default_rng(seed), []
     last_finite = network.parameters.copy()
     with _progress_bar(epochs, progress) as bar, np.errstate(over="ignore", invalid="ignore"):
@@ -941,9 +927,8 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     return pd.DataFrame(rows)
 
 
-def _train_epoch(network: Network, optimizer: Optimizer, x: Array, y: Array,
-                 batch_size: int, weight_decay: float, order: Array,
-                 last_finite: Array) -> tuple[float, float]:
+def _train_epoch(network: Network, optimizer: Optimizer, x: Array, y: Array, batch_size: int,
+                 weight_decay: float, order: Array, last_finite: Array) -> tuple[float, float]:
     """One pass over the images in the given order; return mean loss and accuracy."""
     images = np.empty((min(batch_size, len(x)), x.shape[1]), x.dtype)
     total_loss, correct = 0.0, 0
@@ -980,8 +965,7 @@ def _progress_bar(total: int, wanted: bool, unit: str = "epoch") -> Any:
 # ── Proof: gradients against central differences ──────────────────────────────────────────────────
 
 
-def gradient_check(network: Network, x: Array, y: Array,
-                   weight_decay: float = 0.0) -> pd.DataFrame:
+def gradient_check(network: Network, x: Array, y: Array, weight_decay: float = 0.0) -> pd.DataFrame:
     """Compare the gradient with central differences, block by block. Taught in notebook 03.
 
     Works on a float64 copy with weights redrawn at Xavier's scale and random biases (at the
@@ -994,26 +978,22 @@ def gradient_check(network: Network, x: Array, y: Array,
     weight_decay as in `Network.loss_and_gradient`.
     """
     _check(weight_decay=weight_decay)
-    h, rng = 1e-5, np.random.default_rng(0)
+    rng, rows = np.random.default_rng(0), []
     twin = Network(network.layer_sizes, network.activation, "zero", network.loss, dtype=np.float64)
-    x = twin._check_x(x)
-    y = twin._check_y(y, len(x))
-    x, y = _redraw_away_from_kinks(twin, x, y, rng)
+    x, y = _redraw_away_from_kinks(twin, *twin._check_xy(x, y), rng)
     twin.loss_and_gradient(x, y, weight_decay)
-    rows, layers = [], zip(twin.weights, twin.weight_gradients, twin.biases, twin.bias_gradients,
-                           strict=True)
-    for layer, (w, w_gradient, b, b_gradient) in enumerate(layers, 1):
-        for letter, values, gradient, decay in (("W", w, w_gradient, weight_decay),
-                                                ("b", b, b_gradient, 0.0)):
+    layers = zip(twin.weights, twin.weight_gradients, twin.biases, twin.bias_gradients, strict=True)
+    for layer, (w, dw, b, db) in enumerate(layers, 1):
+        for letter, values, gradient, decay in (("W", w, dw, weight_decay), ("b", b, db, 0.0)):
             flat = values.reshape(-1)
             picked = rng.choice(flat.size, min(flat.size, 200), replace=False)
             a = gradient.reshape(-1)[picked]
-            n = decay * flat[picked] + [_central_difference(twin, x, y, flat, i, h) for i in picked]
+            n = decay * flat[picked] + [_central_difference(twin, x, y, flat, i) for i in picked]
             norms = np.linalg.norm(a), np.linalg.norm(n)
             error = np.linalg.norm(a - n) / (sum(norms) or 1.0)
             rows.append((f"{letter}{layer}", values.shape, len(picked), *norms, error))
-    table = pd.DataFrame(rows, columns=["block", "shape", "checked", "analytic_norm",
-                                        "numeric_norm", "error"])
+    columns = ["block", "shape", "checked", "analytic_norm", "numeric_norm", "error"]
+    table = pd.DataFrame(rows, columns=columns)
     wrong = table[~(table["error"] <= 1e-6)]
     if len(wrong):
         blocks = ", ".join(f"{r.block} (error {r.error:.1e})" for r in wrong.itertuples())
@@ -1021,10 +1001,9 @@ def gradient_check(network: Network, x: Array, y: Array,
     return table
 
 
-def _central_difference(network: Network, x: Array, y: Array, flat: Array,
-                        i: int, h: float) -> float:
+def _central_difference(network: Network, x: Array, y: Array, flat: Array, i: int) -> float:
     """(L(θᵢ+h) − L(θᵢ−h)) / 2h of the mean loss without penalty; θ is put back afterwards."""
-    kept = flat[i]
+    kept, h = flat[i], 1e-5
     flat[i] = kept + h
     above = network.losses(x, y)
     flat[i] = kept - h
@@ -1068,7 +1047,7 @@ _CONFIG_DEFAULTS = {"hidden_layers": 3, "hidden_size": 64, "activation": "tanh",
                     "seed": 0}
 
 
-def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def check_config(config: Config) -> dict[str, Any]:
     """A configuration completed by the defaults. Raises ValueError for a name that isn't one.
 
     Names: hidden_layers, hidden_size, activation, weight_init, loss, optimizer, learning_rate,
@@ -1081,20 +1060,18 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return full
 
 
-def train_config(config: Mapping[str, Any], data: Dataset, *,
-                 on_epoch: Callable[[dict[str, float]], bool | None] | None = None,
+def train_config(config: Config, data: Dataset, *, on_epoch: OnEpoch = None,
                  progress: bool = False) -> tuple[Network, pd.DataFrame]:
     """Build the network that a configuration (see `check_config`) describes, and train it."""
     c = check_config(config)
     sizes = data.network_sizes([c["hidden_size"]] * c["hidden_layers"])
     network = Network(sizes, c["activation"], c["weight_init"], c["loss"], c["seed"])
-    history = train(network, data, optimizer=c["optimizer"], learning_rate=c["learning_rate"],
-                    epochs=c["epochs"], batch_size=c["batch_size"], weight_decay=c["weight_decay"],
-                    seed=c["seed"], on_epoch=on_epoch, progress=progress)
-    return network, history
+    names = ("optimizer", "learning_rate", "epochs", "batch_size", "weight_decay", "seed")
+    settings = {name: c[name] for name in names}
+    return network, train(network, data, **settings, on_epoch=on_epoch, progress=progress)
 
 
-def train_many(configs: Iterable[Mapping[str, Any]], data: Dataset, *, workers: int | None = None,
+def train_many(configs: Iterable[Config], data: Dataset, *, workers: int | None = None,
                progress: bool = True) -> list[tuple[Network, pd.DataFrame]]:
     """`train_config` on each, in parallel: one process a core, one BLAS thread each.
 
@@ -1103,9 +1080,8 @@ def train_many(configs: Iterable[Mapping[str, Any]], data: Dataset, *, workers: 
     ``workers`` (None: one a core). A run that diverges raises Diverged.
     """
     configs = [check_config(c) for c in configs]
-    results = list(in_parallel(train_config, [(c, data) for c in configs], workers, progress))
-    return [(network, history.assign(**c))
-            for (network, history), c in zip(results, configs, strict=True)]
+    runs = in_parallel(train_config, [(c, data) for c in configs], workers, progress)
+    return [(net, history.assign(**c)) for (net, history), c in zip(runs, configs, strict=True)]
 
 
 def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | None = None,
@@ -1119,21 +1095,19 @@ def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | N
 
     _check(workers=1 if workers is None else workers)
     workers = min(workers or joblib.cpu_count(), max(len(arguments), 1))
-    registries = (ACTIVATIONS, WEIGHT_INITS, LOSSES, OPTIMIZERS)
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         pool = joblib.Parallel(n_jobs=workers, batch_size=1, pre_dispatch="all",
                                return_as="generator" if ordered else "generator_unordered")
-        tasks = (joblib.delayed(_with_registries)(registries, function, a) for a in arguments)
+        tasks = (joblib.delayed(_with_registries)(_REGISTRIES, function, a) for a in arguments)
         with _progress_bar(len(arguments), progress, "run") as bar:
             for result in pool(tasks):
                 bar.update()
                 yield result
 
 
-def _with_registries(registries: Sequence[dict], function: Callable, arguments: tuple) -> Any:
-    own = (ACTIVATIONS, WEIGHT_INITS, LOSSES, OPTIMIZERS)
-    for mine, theirs in zip(own, registries, strict=True):
-        mine.update(theirs)
+def _with_registries(registries: dict, function: Callable, arguments: tuple) -> Any:
+    for kind, entries in registries.items():
+        _REGISTRIES[kind].update(entries)
     return function(*arguments)
 
 
@@ -1165,12 +1139,11 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, labels = np.unique(y, return_inverse=True)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         sizes = [X.shape[1], *self.hidden_sizes, len(self.classes_)]
-        none = np.empty(0, np.int64)
-        data = Dataset("yours", X, labels, X[:0], none, X[:0], none,
+        data = Dataset("yours", X, labels, X[:0], labels[:0], X[:0], labels[:0],
                        tuple(map(str, self.classes_)), (X.shape[1],))
         self.network_ = Network(sizes, self.activation, self.weight_init, self.loss, seed, X.dtype)
         self.history_ = train(
-            self.network_, data, optimizer=copy.deepcopy(self.optimizer),
+            self.network_, data, optimizer=clone(self.optimizer, safe=False),
             learning_rate=self.learning_rate, epochs=self.epochs, batch_size=self.batch_size,
             weight_decay=self.weight_decay, seed=seed, progress=False)
         return self
@@ -1208,7 +1181,7 @@ SWEEP: dict[str, Any] = {
 _SHORT = {"hidden_layers": "hl", "batch_size": "bs", "activation": "ac", "hidden_size": "hs",
           "optimizer": "op", "learning_rate": "lr", "weight_decay": "wd", "weight_init": "wi",
           "epochs": "ep", "loss": "lo", "seed": "se"}
-_RESULTS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+_RESULTS = ("best_val_accuracy", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
 def run_name(config: Config) -> str:
@@ -1216,7 +1189,7 @@ def run_name(config: Config) -> str:
     return "_".join(f"{short}_{config[key]}" for key, short in _SHORT.items() if key in config)
 
 
-def run_sweep(sweep: Mapping[str, Any], data: Dataset, *, count: int, workers: int | None = None,
+def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None = None,
               storage: str | Path | None = None, project: str = "backprop-workbook", seed: int = 0,
               progress: bool = True) -> pd.DataFrame:
     """Train ``count`` configurations of a W&B sweep dictionary. Taught in notebook 04.
@@ -1258,19 +1231,17 @@ def run_sweep(sweep: Mapping[str, Any], data: Dataset, *, count: int, workers: i
                          data.y_train, data.x_val, data.y_val)
     name = f"{sweep.get('name', 'sweep')}-{digest}"
     plan = None if sweep["method"] == "bayes" else _plan(sweep["method"], space, count, seed)
-    study = _open_study(storage, name, json.dumps(sweep), create=True)
+    study = _open_study(storage, name, sweep)
     waiting = _fill_queue(study, plan, count, "://" not in storage)
-    task = (json.dumps(sweep), data, storage, name, project, seed)
-    for _ in in_parallel(_run_trial, [task] * waiting, workers, progress, ordered=False):
-        pass
-    rows = [t.user_attrs["row"] for t in _live(study) if "row" in t.user_attrs]
-    if plan is not None:
-        place = {run_name(config): i for i, config in enumerate(plan)}
-        rows = sorted((r for r in rows if r["name"] in place), key=lambda r: place[r["name"]])
-    return pd.DataFrame(rows[:count])
+    task = (sweep, data, storage, name, project, seed)
+    list(in_parallel(_run_trial, [task] * waiting, workers, progress, ordered=False))
+    done = [t.user_attrs["row"] for t in _live(study) if "row" in t.user_attrs]
+    rows = {row["name"]: row for row in done}
+    names = rows if plan is None else [n for n in map(run_name, plan) if n in rows]
+    return pd.DataFrame([rows[n] for n in names][:count])
 
 
-def _check_sweep(sweep: Mapping[str, Any]) -> dict[str, tuple[str, dict]]:
+def _check_sweep(sweep: Config) -> Config:
     """The sweep's parameters as Optuna's suggestions; ValueError names what has no equivalent."""
     metric, early = sweep.get("metric", {}), sweep.get("early_terminate") or {}
     entries = ("name", "description", "method", "metric", "parameters", "early_terminate")
@@ -1279,7 +1250,7 @@ def _check_sweep(sweep: Mapping[str, Any]) -> dict[str, tuple[str, dict]]:
             *(("entry", key, entries) for key in sweep),
             *(("early_terminate's entry", key, limits) for key in early),
             ("method", sweep.get("method"), ("grid", "random", "bayes")),
-            ("metric name", metric.get("name"), ("best_val_accuracy", *_RESULTS)),
+            ("metric name", metric.get("name"), _RESULTS),
             ("metric goal", metric.get("goal"), ("maximize", "minimize")),
             ("early_terminate type", (early or {"type": "hyperband"}).get("type"), ("hyperband",))):
         _check_choice(value, f"sweep's {name}", choices)
@@ -1298,33 +1269,30 @@ def _check_sweep(sweep: Mapping[str, Any]) -> dict[str, tuple[str, dict]]:
     return space
 
 
-def _suggestion(name: str, spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _suggestion(name: str, spec: Any) -> tuple[str, dict[str, Any]]:
     """One parameter of a W&B sweep as the name and arguments of an Optuna ``suggest_…`` call."""
-    if not isinstance(spec, Mapping) or spec.get("values") == []:
-        raise ValueError(f"sweep's parameter {name!r} must give values, value or min and max; "
-                         f"got {spec!r}")
-    whole = all(isinstance(spec.get(end), Integral) for end in ("min", "max"))
-    kind = spec.get("distribution", "categorical" if "values" in spec else "constant" if "value"
-                    in spec else "int_uniform" if whole else "uniform")
-    keys = {"categorical": {"values"}, "constant": {"value"}, "q_uniform": {"min", "max", "q"},
-            **dict.fromkeys(("int_uniform", "uniform", "log_uniform_values"), {"min", "max"})}
-    if (given := set(spec) - {"distribution"}) != keys.get(kind):
-        raise ValueError(f"sweep's parameter {name!r} has no local equivalent: distribution "
-                         f"{kind!r} with {', '.join(sorted(given)) or 'nothing'}")
-    if kind in ("categorical", "constant"):
-        return "suggest_categorical", {"choices": spec.get("values", [spec.get("value")])}
-    ends = {"low": spec["min"], "high": spec["max"]}
-    if kind == "int_uniform":
-        return "suggest_int", ends
-    return "suggest_float", {**ends, "step": spec.get("q"), "log": kind == "log_uniform_values"}
+    entries = dict(spec) if isinstance(spec, Mapping) else {}
+    kind = entries.pop("distribution", None)
+    match kind, entries, len(entries):
+        case None | "categorical", {"values": [_, *_] as values}, 1:
+            return "suggest_categorical", {"choices": values}
+        case None | "constant", {"value": value}, 1:
+            return "suggest_categorical", {"choices": [value]}
+        case None | "int_uniform", {"min": int(low), "max": int(high)}, 2:
+            return "suggest_int", {"low": low, "high": high}
+        case None | "uniform" | "log_uniform_values", {"min": low, "max": high}, 2:
+            return "suggest_float", {"low": low, "high": high, "log": kind == "log_uniform_values"}
+        case "q_uniform", {"min": low, "max": high, "q": step}, 3:
+            return "suggest_float", {"low": low, "high": high, "step": step}
+    raise ValueError(f"sweep's parameter {name!r} has no local equivalent: {spec or 'nothing'}")
 
 
-def _suggest(trial: Any, space: Mapping[str, tuple[str, dict]]) -> dict[str, Any]:
+def _suggest(trial: Any, space: Config) -> dict[str, Any]:
     return {name: getattr(trial, method)(name, **settings)
             for name, (method, settings) in space.items()}
 
 
-def _grid(space: Mapping[str, tuple[str, dict]]) -> Any:
+def _grid(space: Config) -> Any:
     """All configurations, as a sequence made on demand; None where they have no end."""
     from sklearn.model_selection import ParameterGrid
 
@@ -1333,7 +1301,7 @@ def _grid(space: Mapping[str, tuple[str, dict]]) -> Any:
     return ParameterGrid(values) if len(values) == len(space) else None
 
 
-def _plan(method: str, space: Mapping[str, tuple[str, dict]], count: int, seed: int) -> list[dict]:
+def _plan(method: str, space: Config, count: int, seed: int) -> list[dict]:
     """The first ``count`` configurations of a grid or random sweep: all different, seeded."""
     import optuna
 
@@ -1348,18 +1316,13 @@ def _plan(method: str, space: Mapping[str, tuple[str, dict]], count: int, seed: 
     return list(plan.values())
 
 
-def _open_study(storage: str, name: str, sweep: str, create: bool = False) -> Any:
-    """The Optuna study in a journal file or behind a URL."""
+def _open_study(storage: str, name: str, sweep: Config) -> Any:
+    """The Optuna study in a journal file or behind a URL; a new one where it is not there yet."""
     import optuna
     from optuna.storages import JournalStorage, RDBStorage, journal
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
-    rule = {"eta": 3, **json.loads(sweep).get("early_terminate", {})}
-    pruner = optuna.pruners.NopPruner()
-    if "type" in rule:  # W&B's hyperband has one bracket: that is successive halving
-        first = rule.get("min_iter") or int(rule["max_iter"] / rule["eta"] ** rule["s"])
-        pruner = optuna.pruners.SuccessiveHalvingPruner(max(first, 1), rule["eta"])
     try:
         if "://" in storage:
             engine = RDBStorage(storage, heartbeat_interval=60, grace_period=180)
@@ -1367,14 +1330,10 @@ def _open_study(storage: str, name: str, sweep: str, create: bool = False) -> An
             Path(storage).parent.mkdir(parents=True, exist_ok=True)
             if Path(storage).is_file() and Path(storage).read_bytes()[:1] not in (b"", b"{"):
                 raise ValueError("not a journal")
-            # A symbolic link needs a privilege on Windows. A killed run's lock lapses after 10 s.
-            kind = "JournalFileOpenLock" if os.name == "nt" else "JournalFileSymlinkLock"
-            lock = getattr(journal, kind)(storage, grace_period=10)
+            lock = journal.JournalFileOpenLock(storage, grace_period=10)  # a killed run's lapses
             engine = JournalStorage(journal.JournalFileBackend(storage, lock))
-        if create:
-            optuna.create_study(storage=engine, study_name=name, load_if_exists=True,
-                                direction=json.loads(sweep)["metric"]["goal"])
-        return optuna.load_study(study_name=name, storage=engine, pruner=pruner)
+        return optuna.create_study(storage=engine, study_name=name, load_if_exists=True,
+                                   direction=sweep["metric"]["goal"])
     except Exception as error:
         shown = storage.split("://")[0] + "://…" if "://" in storage else storage  # no password
         raise ValueError(f"storage {shown} cannot be opened as an Optuna study "
@@ -1410,23 +1369,28 @@ class _Repeated(Exception):
     """A trial that another one has taken already."""
 
 
-def _run_trial(sweep: str, data: Dataset, storage: str, name: str, project: str, seed: int) -> None:
+def _run_trial(sweep: Config, data: Dataset, storage: str, name: str, project: str,
+               seed: int) -> None:
     """Take one trial from the queue and run it. This is what a worker process does."""
     import optuna
 
-    study, plan = _open_study(storage, name, sweep), json.loads(sweep)
-    space, metric, bayes = _check_sweep(plan), plan["metric"]["name"], plan["method"] == "bayes"
+    study, space = _open_study(storage, name, sweep), _check_sweep(sweep)
+    metric, bayes = sweep["metric"]["name"], sweep["method"] == "bayes"
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), constant_liar=True)
-    rule = {"max_iter": np.inf, "eta": 3, **plan.get("early_terminate", {})}
+    study.pruner = optuna.pruners.NopPruner()
+    rule = {"max_iter": np.inf, "eta": 3, **(sweep.get("early_terminate") or {})}
+    if "type" in rule:  # W&B's hyperband has one bracket: that is successive halving
+        first = rule.get("min_iter") or int(rule["max_iter"] / rule["eta"] ** rule["s"])
+        study.pruner = optuna.pruners.SuccessiveHalvingPruner(max(first, 1), rule["eta"])
     repeated: int | None = None  # number of the trial that came to what another one has taken
 
     def objective(trial: Any) -> float:
         nonlocal repeated
-        config, repeated = _suggest(trial, space), None
-        if "planned" not in trial.user_attrs or any(
-                t.params == config for t in _live(study)
-                if t.number < trial.number or (bayes and t.number > trial.number)):
-            repeated = trial.number
+        config, planned = _suggest(trial, space), "planned" in trial.user_attrs
+        taken = any(t.params == config for t in _live(study)
+                    if t.number < trial.number or (bayes and t.number > trial.number))
+        repeated = trial.number if bayes and planned and taken else None
+        if taken or not planned:  # not planned: another machine took the last one of the queue
             raise _Repeated
 
         def on_epoch(row: dict) -> bool:
@@ -1440,7 +1404,7 @@ def _run_trial(sweep: str, data: Dataset, storage: str, name: str, project: str,
         return row[metric]
 
     study.optimize(objective, n_trials=1, catch=(_Repeated, Diverged))
-    while bayes and repeated is not None:  # then any configuration that no run has taken
+    while repeated is not None:  # then any configuration that no run has taken
         taken = {run_name(t.params or t.user_attrs["planned"]) for t in _live(study)}
         unseen = [c for c in _grid(space) or [] if run_name(c) not in taken] or [{}]
         fresh = unseen[np.random.default_rng([seed, repeated]).integers(len(unseen))]
@@ -1463,7 +1427,7 @@ def _logged_run(config: dict | None, data: Dataset, project: str, seed: int,
                     settings=wandb.Settings(silent=True, console="off")) as run:
         config = dict(run.config) if config is None else config
         run.name = run_name(config)
-        state, epochs = "finished", [dict.fromkeys(("best_val_accuracy", *_RESULTS), np.nan)]
+        state, epochs = "finished", [dict.fromkeys(_RESULTS, np.nan)]
 
         def log(row: dict) -> bool:
             nonlocal state
@@ -1480,13 +1444,11 @@ def _logged_run(config: dict | None, data: Dataset, project: str, seed: int,
         run.summary["state"] = state
     last, epochs = epochs[-1], epochs[1:]
     return {**config, "name": run_name(config), "state": state,
-            **{key: last[key] for key in ("best_val_accuracy", *_RESULTS)},
-            "epochs_run": len(epochs), "seconds": sum(e["seconds"] for e in epochs),
-            "history": json.dumps(epochs)}
+            **{key: last[key] for key in _RESULTS}, "epochs_run": len(epochs),
+            "seconds": sum(e["seconds"] for e in epochs), "history": json.dumps(epochs)}
 
 
-def _run_online(sweep: Mapping[str, Any], data: Dataset, count: int, project: str,
-                seed: int) -> pd.DataFrame:
+def _run_online(sweep: Config, data: Dataset, count: int, project: str, seed: int) -> pd.DataFrame:
     """The same sweep on W&B's server, with an agent in this process."""
     import wandb
 
@@ -1598,9 +1560,9 @@ def plot_parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], metri
             axis.text(i, (k + 0.5) / len(values), f"{value}", fontsize=8, ha="center", va="center",
                       zorder=5, bbox={"fc": "white", "ec": "0.7", "alpha": 0.85, "pad": 1.5})
     norm = mpl.colors.Normalize(table[metric].min(), table[metric].max())
-    heights[metric] = (table[metric] - norm.vmin).to_numpy() / (norm.vmax - norm.vmin or 1)
+    heights[metric] = norm(table[metric])
     parallel_coordinates(pd.DataFrame(heights).assign(run=range(len(table))), "run", ax=axis,
-                         color=mpl.colormaps["cividis_r"](norm(table[metric])), lw=0.9, alpha=0.7)
+                         color=mpl.colormaps["cividis_r"](heights[metric]), lw=0.9, alpha=0.7)
     axis.get_legend().remove()
     axis.set(xlim=(-0.5, len(columns) + 0.2), ylim=(-0.02, 1.02), yticks=[])
     axis.set_xticks(range(len(heights)), [c.replace("_", "\n") for c in heights])
@@ -1620,11 +1582,11 @@ def importance(table: pd.DataFrame, columns: Sequence[str], metric: str) -> pd.D
     table = table.dropna(subset=[metric])
     encoded = pd.get_dummies(table[list(columns)], dtype=float)
     forest = RandomForestRegressor(200, random_state=0).fit(encoded, table[metric])
-    constant = (encoded.std() == 0) | (table[metric].std() == 0)
-    correlation = encoded.loc[:, ~constant].corrwith(table[metric])
-    return (pd.DataFrame({"setting": encoded.columns, "importance": forest.feature_importances_,
-                          "correlation": correlation.reindex(encoded.columns).fillna(0).to_numpy()})
-            .sort_values("importance", ascending=False, ignore_index=True))
+    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has none: 0/0
+        correlation = encoded.corrwith(table[metric]).fillna(0).to_numpy()
+    found = pd.DataFrame({"setting": encoded.columns, "importance": forest.feature_importances_,
+                          "correlation": correlation})
+    return found.sort_values("importance", ascending=False, ignore_index=True)
 
 
 def plot_importance(table: pd.DataFrame, title: str = "") -> Any:
@@ -1657,7 +1619,7 @@ def print_versions() -> None:
     names = ("numpy", "pandas", "scikit-learn", "keras", "wandb", "optuna")
     found = ", ".join(f"{name} {metadata.version(name)}" for name in names
                       if find_spec(name.replace("scikit-", "sk")))
-    print(f"helpers {__version__} · Python {platform.python_version()} · {found}")
+    print(f"helpers {__version__} · Python {sys.version.split()[0]} · {found}")
 
 
 def banner(data: Dataset) -> None:

@@ -78,6 +78,12 @@ def trials(storage: Path) -> list[optuna.trial.FrozenTrial]:
         return [t for n in names for t in optuna.load_study(study_name=n, storage=engine).trials]
 
 
+def study_names(storage: Path) -> list[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.get_all_study_names(JournalStorage(JournalFileBackend(str(storage))))
+
+
 def finished(storage: Path) -> list[dict]:
     """The runs that a journal has a result of."""
     return [t.user_attrs["row"] for t in trials(storage) if "row" in t.user_attrs]
@@ -196,6 +202,16 @@ def test_bayes_keeps_the_count_and_never_repeats(workers: int) -> None:
     assert (table["state"] == "finished").all()
 
 
+def test_bayes_on_a_second_machine_adds_no_run_to_a_queue_that_others_emptied(tmp_path) -> None:
+    """It counted trials that waited, and when its workers came they were taken."""
+    storage, dictionary = tmp_path / "shared.journal", sweep("bayes")
+    go(dictionary, 3, storage=storage)
+    (name,) = study_names(storage)
+    for _ in range(2):
+        helpers._run_trial(dictionary, DATA, str(storage), name, "p", 0)
+    assert len(finished(storage)) == 3
+
+
 CROWDED = """
 from test_sweeps import go, sweep
 
@@ -250,6 +266,10 @@ def test_hyperband_stops_bad_runs_early_and_keeps_the_count(method: str) -> None
     assert (table.loc[~pruned, "epochs_run"] == 9).all()
     best = table.loc[table["best_val_accuracy"].idxmax()]
     assert best["state"] == "finished"
+
+
+def test_no_early_termination_may_be_said_aloud() -> None:
+    assert len(go(sweep(early_terminate=None), 2)) == 2
 
 
 def test_a_seed_decides_the_plan() -> None:
