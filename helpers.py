@@ -144,7 +144,7 @@ def fingerprint(*parts: Any) -> str:
     digest = hashlib.sha256()
     for part in parts:
         is_array = isinstance(part, np.ndarray)
-        digest.update(f"{part.dtype.str}{part.shape}".encode() if is_array else repr(part).encode())
+        digest.update((f"{part.dtype.str}{part.shape}" if is_array else f"{part!r}\n").encode())
         digest.update(np.ascontiguousarray(part).data if is_array else b"")
     return digest.hexdigest()[:16]
 

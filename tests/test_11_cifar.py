@@ -365,7 +365,7 @@ def test_resnet18_has_the_published_names_and_shapes(book):
 
 
 @needs_torch
-def test_resnet18_loads_a_checked_file_and_fails_fast(book, monkeypatch):
+def test_resnet18_loads_a_checked_file_and_fails_fast(book, monkeypatch, tmp_path):
     made_up, asked = book.ResNet18().state_dict(), {}
     torch.nn.init.constant_(made_up["fc.bias"], 7.0)
 
@@ -374,19 +374,28 @@ def test_resnet18_loads_a_checked_file_and_fails_fast(book, monkeypatch):
         return made_up
 
     before = socket.getdefaulttimeout()
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
     net = book.load_resnet18()
     assert (net.fc.bias == 7).all() and not net.training
+    assert asked["weights_only"], "a pickle may run any code"
     assert asked["check_hash"] and "resnet18-f37072fd" in asked["url"] and asked["timeout"] <= 10
     assert socket.getdefaulttimeout() == before
 
-    def refuse(url, **options):
-        raise urllib.error.URLError("no route")
+    for error in (urllib.error.URLError("no route"), RuntimeError("invalid hash value")):
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
-    with pytest.raises(ConnectionError, match="out of reach"):
+        def refuse(url, error=error, **options):
+            raise error
+
+        monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+        with pytest.raises(ConnectionError, match="out of reach"):
+            book.load_resnet18()
+        assert socket.getdefaulttimeout() == before
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "resnet18-f37072fd.pth").write_bytes(b"another file")
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
+    with pytest.raises(ConnectionError, match="damaged"):
         book.load_resnet18()
-    assert socket.getdefaulttimeout() == before
 
 
 # ── What comes with the workbook ──────────────────────────────────────────────────────────────────

@@ -16,11 +16,11 @@ import pytest
 import helpers
 
 SOURCE = Path(helpers.__file__)
-CODE_LINES, ALL_LINES = 1061, 1360
+CODE_LINES, WITH_DOCSTRINGS = 1025, 1300
 
 
 def lines_of(text: str) -> tuple[set[int], set[int]]:
-    """Lines that hold code, and lines that hold anything; docstrings and comments are not code."""
+    """Lines of code, and these with the docstrings; blank lines and comments count nowhere."""
     docstrings = set()
     documented = ast.Module | ast.ClassDef | ast.FunctionDef
     for node in ast.walk(ast.parse(text)):
@@ -33,20 +33,20 @@ def lines_of(text: str) -> tuple[set[int], set[int]]:
         if token.type not in {*empty, tokenize.ENDMARKER}:
             code |= set(range(token.start[0], token.end[0] + 1))
     filled = {i for i, line in enumerate(text.splitlines(), 1) if line.strip()}
-    return (code - docstrings) & filled, filled
+    return (code - docstrings) & filled, (code | docstrings) & filled
 
 
 def test_lines_are_counted_as_stated() -> None:
     text = '"""Doc."""\n\n# why\nx = (1,\n  2)\n\n\ndef f():\n    """Doc.\n\n    s."""\n    y = 3\n'
-    code, filled = lines_of(text)
+    code, documented = lines_of(text)
     assert code == {4, 5, 8, 12}
-    assert filled == {1, 3, 4, 5, 8, 9, 11, 12}
+    assert documented == {1, 4, 5, 8, 9, 11, 12}
 
 
 def test_the_module_stays_small_enough_to_be_read() -> None:
-    code, filled = lines_of(SOURCE.read_text(encoding="utf-8"))
+    code, documented = lines_of(SOURCE.read_text(encoding="utf-8"))
     assert len(code) <= CODE_LINES
-    assert len(filled) <= ALL_LINES
+    assert len(documented) <= WITH_DOCSTRINGS
 
 
 def test_importing_it_brings_none_of_the_heavy_packages() -> None:

@@ -19,7 +19,8 @@ from helpers import cached, fingerprint
 def test_a_fingerprint_sees_values_shapes_types_order_and_settings() -> None:
     x = np.arange(6.0)
     parts = [(x,), (x + 1e-9,), (x.astype(np.float32),), (x.reshape(2, 3),), (x, 1), (x, "1"),
-             (x[::-1],), (x, x), (x + 1, x), (x, x + 1), ({"a": 1},), ({"a": 2},)]
+             (x[::-1],), (x, x), (x + 1, x), (x, x + 1), ({"a": 1},), ({"a": 2},),
+             (1, 23), (12, 3)]
     assert len({fingerprint(*p) for p in parts}) == len(parts)
     assert fingerprint(x[::2]) == fingerprint(x[::2].copy())
 
