@@ -105,9 +105,8 @@ def _check_number(value: Any, name: str, kind: type, low: float | None = None,
 def _check(**arguments: Any) -> None:
     """Raise TypeError or ValueError unless each argument is what its name stands for everywhere."""
     low = {"epochs": 1, "batch_size": 1, "workers": 1, "hidden_layers": 0, "hidden_size": 1}
-    registries = _registries()
     for name, value in arguments.items():
-        if name in registries:
+        if name in (registries := _registries()):
             _check_choice(value, name, registries[name])
         elif name in ("learning_rate", "weight_decay"):
             side = "neither" if name == "learning_rate" else "left"
@@ -137,10 +136,7 @@ def write_whole(path: Path, write: Callable[[Any], None]) -> None:
 
 
 def fingerprint(*parts: Any) -> str:
-    """16 characters that change with any array (values, shape, type) or setting among ``parts``.
-
-    Used in notebooks 10 and 11.
-    """
+    """Sixteen characters, others when any array or setting is another. Notebooks 10 and 11."""
     digest = hashlib.sha256()
     for part in parts:
         is_array = isinstance(part, np.ndarray)
