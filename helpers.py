@@ -530,8 +530,7 @@ class Network:
         for name in [activation] if one else names:
             _check(activation=name)
         if len(names) != hidden:
-            raise ValueError(f"activation must be one name or {hidden}, one a hidden layer; "
-                             f"got {len(names)}")
+            raise ValueError(f"activation must be one name or {hidden} names; got {len(names)}")
         _check(weight_init=weight_init, loss=loss, seed=seed)
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise ValueError(f"dtype must be float32 or float64; got {dtype!r}")
@@ -845,7 +844,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 
 
 def _registries() -> dict[str, dict]:
-    """The four registries, each under the name of the argument that picks from it."""
+    # Each under the name of the argument that picks from it.
     return {"activation": ACTIVATIONS, "weight_init": WEIGHT_INITS,
             "loss": LOSSES, "optimizer": OPTIMIZERS}
 
@@ -1169,13 +1168,10 @@ SWEEP: dict[str, Any] = {
     "metric": {"name": "best_val_accuracy", "goal": "maximize"},
     "parameters": {
         "epochs": {"values": [5, 10]},
-        "hidden_layers": {"values": [3, 4, 5]},
-        "hidden_size": {"values": [32, 64, 128]},
-        "weight_decay": {"values": [0, 0.0005, 0.5]},
-        "learning_rate": {"values": [1e-3, 1e-4]},
+        "hidden_layers": {"values": [3, 4, 5]}, "hidden_size": {"values": [32, 64, 128]},
+        "weight_decay": {"values": [0, 0.0005, 0.5]}, "learning_rate": {"values": [1e-3, 1e-4]},
         "optimizer": {"values": ["sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam"]},
-        "batch_size": {"values": [16, 32, 64]},
-        "weight_init": {"values": ["random", "xavier"]},
+        "batch_size": {"values": [16, 32, 64]}, "weight_init": {"values": ["random", "xavier"]},
         "activation": {"values": ["sigmoid", "tanh", "relu"]},
     },
 }
@@ -1265,6 +1261,11 @@ def _check_sweep(sweep: Config) -> Config:
     for name, (_, settings) in space.items():  # every value must do, before any run starts
         for value in settings.get("choices") or (settings["low"], settings["high"]):
             check_config({name: value})
+        low, high = settings.get("low", 0), settings.get("high", 0)
+        _check_number(settings.get("step", 1), f"{name}'s q", Real, 0, None, "neither")
+        if low > high or (low <= 0 and settings.get("log")):
+            raise ValueError(f"sweep's parameter {name!r} must have min ≤ max, with a logarithm "
+                             f"0 < min; got {sweep['parameters'][name]}")
     if sweep["method"] == "grid" and _grid(space) is None:
         raise ValueError("sweep's method grid needs values for every parameter")
     return space
