@@ -136,7 +136,7 @@ def write_whole(path: Path, write: Callable[[Any], None]) -> None:
 
 
 def fingerprint(*parts: Any) -> str:
-    """Sixteen characters, others when any array or setting is another. Notebooks 10 and 11."""
+    """Sixteen characters that change when any array or setting does. Notebooks 10 and 11."""
     digest = hashlib.sha256()
     for part in parts:
         is_array = isinstance(part, np.ndarray)
@@ -1089,7 +1089,7 @@ def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | N
     """Yield ``function(*a)`` for each tuple, from worker processes with one BLAS thread each.
 
     joblib hands big arrays over by memory map. The registries go along, so that an entry made in a
-    notebook works there too. ``workers`` None: one a core. Used in notebooks 09 and 11.
+    notebook works there too. ``workers`` None: one a core. Used in notebooks 08, 09, 11.
     """
     import joblib
 
