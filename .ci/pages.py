@@ -48,6 +48,7 @@ td { font-variant-numeric: tabular-nums; }
 mtd { padding: .2em .4em; } mi[mathvariant^=bold] { font-weight: bold; }
 mtd[columnalign=right] { text-align: right; padding-right: 0; }
 mtd[columnalign=left] { text-align: left; padding-left: 0; }
+math { font-family: "STIX Two Math", "Cambria Math", math; }
 math[display=block] { overflow-x: auto; overflow-y: hidden; margin: 1em 0; }
 blockquote { margin-left: 0; padding-left: 1em; border-left: 4px solid #bbb; }
 details.code { margin: .8em 0; }
@@ -56,8 +57,15 @@ details.code summary { cursor: pointer; color: #555; font-size: .85rem; }
 .card { border: 1px solid #ccc; border-radius: 8px; padding: 1rem; }
 .card h2 { font-size: 1.1rem; margin: 0 0 .6rem; } .card p { margin: .6rem 0 0; }
 .card img { display: block; width: 100%; height: 11rem; object-fit: contain; }
+.about { color: #555; font-size: .9rem; }
+.card, img, tr { break-inside: avoid; } h2, h3, h4 { break-after: avoid; }
+@media print { details.code { display: none; } pre { white-space: pre-wrap; }
+               pre, table, .highlight { overflow: visible; } }
 """ + HtmlFormatter().get_style_defs(".highlight")
 
+
+# A notebook's number, the question it answers and its minutes in the README's table.
+ROW = re.compile(r"^\| \[(\d\d) [^|]*\| ([^|]*?) \|[^|]*\| ([^|]*?) \|", re.M)
 
 # The converter knows one aligned environment; what it does not know, it passes on or leaves empty.
 ENVIRONMENT = re.compile(r"\\(begin|end)\{(?:align|aligned|split|gather|gathered|equation)\*?\}")
@@ -152,6 +160,16 @@ def frame(title: str, body: str) -> str:
     )
 
 
+INDEX = """<p>A neural network written from scratch in NumPy, and what real experiments say about
+how it learns: one notebook a card, with its question, minutes on two cores, best picture and
+result.</p>
+<p><a href="report.html">Notebooks 01–07 as one report</a></p>"""
+REPORT = """<p>The report of the first assignment of CS6910/DA6401, made from notebooks 01 to 07 of
+the <a href="index.html">Backprop Workbook</a>. Every number and picture comes out of code, which is
+folded away above it; each chapter says which data it ran on. “Predict” asks the reader to commit
+to an answer before the result that follows.</p>"""
+
+
 def title_of(page: Page) -> str:
     return headings(page.notebook.cells[0].source)[0][1]
 
@@ -167,14 +185,29 @@ def for_the_report(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 if part.startswith("## "):
                     reading = part[3:].splitlines()[0].strip() not in NOT_IN_THE_REPORT
                 shown += [part] if reading else []
-            cell = nbformat.v4.new_markdown_cell("".join(shown))
+            text = re.sub(r"(?m)^Next: (?:.+\n?)+", "", "".join(shown))  # where a reader clicks on
+            cell = nbformat.v4.new_markdown_cell(text)
         if (reading or cell.cell_type == "markdown") and cell.source not in ("", SETUP_CELL):
+            silent = kept and kept[-1].cell_type == "code" and not kept[-1].outputs
+            if cell.cell_type == "code" and silent:  # one fold for both
+                source = f"{kept.pop().source}\n\n\n{cell.source}"
+                cell = nbformat.from_dict({**cell, "source": source})
             kept.append(cell)
     return nbformat.from_dict({**notebook, "cells": kept})
 
 
+def readme() -> str:
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def about(page: Page) -> str:
+    """The question that a notebook answers and its minutes, from the README's table."""
+    rows = {number: (question, minutes) for number, question, minutes in ROW.findall(readme())}
+    return "{} · {} minutes".format(*rows[page.number]) if page.number in rows else ""
+
+
 def card(page: Page, link: str) -> str:
-    """One notebook on the index: its title, its picture, its headline."""
+    """One notebook on the index: its title, what it is about, its picture, its headline."""
     picture = headline = ""
     for cell in tagged(page, "cover"):
         for output in cell.outputs:
@@ -187,7 +220,8 @@ def card(page: Page, link: str) -> str:
         headline = exporter.markdown2html({}, data_of(cell, "text/markdown") or "")
     title = f"{page.number} · {escape(title_of(page))}"
     heading = f'<h2><a href="{link}">{title}</a></h2>'
-    return f'<article class="card">{heading}{picture}{headline}</article>'
+    lines = f'<p class="about">{escape(about(page))}</p>{picture}{headline}'
+    return f'<article class="card">{heading}{lines}</article>'
 
 
 def build_pages(source: Path) -> int:
@@ -203,16 +237,19 @@ def build_pages(source: Path) -> int:
         cards.append(card(page, relative(target, index)))
         if page.number in IN_THE_REPORT:
             title = f"{page.number} · {escape(title_of(page))}"
-            contents.append(f'<li><a href="#{path.stem}">{title}</a></li>')
+            question = escape(about(page).split(" · ")[0])
+            contents.append(f'<li><a href="#{path.stem}">{title}</a> {question}</li>')
             body = html(for_the_report(page.notebook), report, f"{page.number}-", shift=1)
             chapters.append(f'<section id="{path.stem}">{body}</section>')
     title = "The Backprop Workbook"
-    opening = f'<h1>{title}</h1>\n<p><a href="report.html">Notebooks 01–07 as one report</a></p>'
+    opening = f"<h1>{title}</h1>\n{INDEX}"
     main = f'<main class="cards">{"".join(cards)}</main>'
     write_whole(index, frame(title, f"{opening}\n{main}"))
     title = "A neural network, from its equations to its test score"
-    opening = f"<h1>{title}</h1>\n<nav><ul>{''.join(contents)}</ul></nav>"
-    write_whole(report, frame(title, f"{opening}\n<main>{''.join(chapters)}</main>"))
+    ending = PageExporter(report).markdown2html({}, readme()[readme().index("## Question 9") :])
+    contents.append('<li><a href="#Question-9">Question 9 and self-declaration</a></li>')
+    opening = f"<h1>{title}</h1>\n{REPORT}\n<nav><ul>{''.join(contents)}</ul></nav>"
+    write_whole(report, frame(title, f"{opening}\n<main>{''.join(chapters)}{ending}</main>"))
     print("Built", *(path.relative_to(ROOT) for path in (index, report)))
     return 0
 

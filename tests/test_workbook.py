@@ -230,6 +230,8 @@ def built(empty: Path) -> Path:
     for name, other in (("01_a.ipynb", "02_b.ipynb"), ("02_b.ipynb", "01_a.ipynb")):
         notebook = healthy()
         text = f"## On your own\n\n$$\\frac{{a}}{{b}}$$\n\n## Further reading\n\n[other]({other})"
+        text += "\n\nNext: [other]\n(" + other + ")"
+        notebook.cells[-1:-1] = [new_code_cell("a = 1"), new_code_cell("a + 1")]
         notebook.cells += [new_markdown_cell(text), new_markdown_cell("### Sums\n\n$x^2 < y$")]
         nbformat.write(notebook, empty / "notebooks" / name)
     result = workbook(empty, "pages")
@@ -256,6 +258,9 @@ def test_the_index_shows_each_notebooks_title_picture_and_headline(built: Path) 
     page = Elements(built / "index.html")
     assert len(page.all("article")) == len(page.all("img")) == 2
     assert text.count("<strong>88 %</strong>") == text.count("Build a network</a>") == 2
+    table = (built.parent / "README.md").read_text(encoding="utf-8")
+    for number, question, minutes in pages.ROW.findall(table)[:2]:
+        assert number in ("01", "02") and f">{question} · {minutes} minutes<" in text
 
 
 def test_the_report_folds_code_away_and_leaves_exercises_out(built: Path) -> None:
@@ -266,7 +271,11 @@ def test_the_report_folds_code_away_and_leaves_exercises_out(built: Path) -> Non
     ids = [attributes["id"] for _, attributes in page.found if "id" in attributes]
     assert len(set(ids)) == len(ids)
     assert "On your own" not in text and "importlib.util" not in text and "The question" in text
+    assert "Self-declaration" in text and 'href="#Question-9"' in text
+    assert "Next:" not in text and "Next:" in (built / "local" / "pages" / "01_a.html").read_text()
     one = Elements(built / "local" / "pages" / "01_a.html")
+    # without the set-up, and a cell that shows nothing shares the fold of the next
+    assert len(page.all("details")) == 2 * (len(one.all("details")) - 2)
     assert all("open" in details for details in one.all("details"))
 
 
