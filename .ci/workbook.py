@@ -119,6 +119,8 @@ def clean(notebook: nbformat.NotebookNode, seconds: float) -> None:
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        if "answer" in (tags or []):  # an exercise's solution is folded where the viewer can do so
+            cell.metadata["jupyter"] = {"source_hidden": True}
 
 
 def run() -> int:

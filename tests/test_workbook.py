@@ -151,6 +151,9 @@ def test_notebooks_refuses_anything_but_the_real_data(empty: Path) -> None:
 def test_notebooks_refreshes_outputs_records_and_the_table(empty: Path) -> None:
     with_stub(empty, known=True)
     path = save(empty, "01_a.ipynb", RECORD, "print(40 + 2)")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[2].metadata["tags"] = ["answer"]
+    nbformat.write(notebook, path)
     save(empty, "02_b.ipynb", "1 / 0")
     row = "| [01 An old title](notebooks/01_a.ipynb) | Q1 | to look first | 9 | old |"
     readme = (empty / "README.md").read_text(encoding="utf-8")
@@ -162,7 +165,8 @@ def test_notebooks_refreshes_outputs_records_and_the_table(empty: Path) -> None:
     page = Page.read(path)
     assert page.outputs[0].text == "42\n"
     assert page.notebook.metadata.workbook.minutes > 0
-    assert "execution" not in page.code[0].metadata
+    assert page.code[0].metadata == {}
+    assert page.code[1].metadata == {"tags": ["answer"], "jupyter": {"source_hidden": True}}
     assert (empty / "reports" / "a.csv").read_text() == "a"
     table = (empty / "README.md").read_text(encoding="utf-8")
     assert "| [01 Try the tool](notebooks/01_a.ipynb) | Q1 | to look first | 0.1 |" in table
