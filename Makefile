@@ -45,6 +45,7 @@ lint: $(VENV)/.installed  ## ruff, and the rules every notebook keeps
 
 colab: $(VENV)/.installed  ## stamp a fork's address: make colab REPO=https://github.com/owner/name
 	$(WORKBOOK) colab "$(REPO)" "$(REPORT)"
+	touch $(VENV)/.installed  # pyproject.toml is newer now, but asks for nothing else
 
 bench: $(VENV)/.installed  ## seconds an epoch beside PyTorch and scikit-learn, peak memory
 	$(WORKBOOK) bench

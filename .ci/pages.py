@@ -137,6 +137,7 @@ class PageExporter(HTMLExporter):
     @pass_context
     def markdown2html(self, context, source: str) -> str:
         attachments = context.get("cell", {}).get("attachments", {})
+        source = re.sub(rf"{BADGE}.*", "", source)  # its picture lies elsewhere
         renderer = Renderer(self.page, self.prefix, self.shift, attachments=attachments)
         return MarkdownWithMath(renderer=renderer).render(source)
 
@@ -179,7 +180,7 @@ def for_the_report(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     kept, reading = [], True
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            parts = re.split(r"(?m)^(?=## )", cell.source.replace(BADGE, ""))
+            parts = re.split(r"(?m)^(?=## )", cell.source)
             shown = []
             for part in parts:
                 if part.startswith("## "):

@@ -12,8 +12,8 @@ if root is None:
         raise FileNotFoundError("No folder above this one holds the workbook's helpers.py: open "
                                 "the notebook in its repository, or stamp it with `make colab`.")
     root = Path.cwd() / "backprop-workbook"
-    subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", f"v{VERSION}", REPOSITORY,
-                    str(root)], check=True)
+    subprocess.run(["git", "clone", "-q", "-c", "advice.detachedHead=false", "--depth=1",
+                    "--branch", f"v{VERSION}", REPOSITORY, str(root)], check=True)
 packages = ["pandas", "seaborn", "scikit-learn", "sympy", "keras", "jax", "wandb", "optuna", "tqdm"]
 missing = [p for p in packages if importlib.util.find_spec(p.replace("scikit-", "sk")) is None]
 if missing:

@@ -373,6 +373,8 @@ def main() -> int:
     parser_colab.add_argument("repo", help="https://github.com/owner/name")
     parser_colab.add_argument("report", nargs="?", default="", help="the W&B report's address")
     arguments = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):  # Windows encodes for a pipe as its code page says
+        stream.reconfigure(encoding="utf-8", errors="replace")
 
     match arguments.command:
         case "run":

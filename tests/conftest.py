@@ -26,4 +26,4 @@ def project(tmp_path: Path) -> Path:
 def workbook(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command of .ci/workbook.py in a copy of the project."""
     command = [sys.executable, ".ci/workbook.py", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8")

@@ -173,7 +173,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         text=True,
         cwd=root,
         env=environment,
-        timeout=300,
+        timeout=900,
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)

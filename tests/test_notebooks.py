@@ -87,6 +87,15 @@ BREAKS: dict[str, list[Break]] = {
         lambda n: n.cells[2].metadata.update(tags=[]),
         lambda n: n.cells[2].update(outputs=[]),
         lambda n: n.cells[2].update(outputs=[shows("image/png", PICTURE, alt="never compared")]),
+        lambda n: n.cells[2].update(outputs=[shows("text/plain", "<Figure size 640x480>")]),
+        lambda n: n.cells[2].update(outputs=[says("\n")]),
+    ],
+    "nothing_skipped": [
+        lambda n: n.cells[2].metadata.tags.append("nbval-skip"),
+        lambda n: n.cells[2].metadata.tags.append("nbval-ignore-output"),
+        lambda n: n.cells[2].metadata.tags.append("raises-exception"),
+        lambda n: n.cells[2].update(source="# NBVAL_SKIP\nprint(x.shape)"),
+        lambda n: n.cells[2].update(source="# NBVAL_IGNORE_OUTPUT\nprint(x.shape)"),
     ],
     "short_cells": [lambda n: n.cells[2].update(source="\n".join(["x = 1"] * 26))],
     "links_lead_somewhere": [
@@ -110,7 +119,13 @@ BREAKS: dict[str, list[Break]] = {
             "/Users/ada/x.csv",
             "/tmp/x.csv",
             "/work/x.csv",
+            "/mnt/c/Users/ada/x.csv",
+            "/data/home/ada/x.csv",
+            "/Volumes/disk/x.csv",
+            "/media/ada/x.csv",
+            "/scratch/x.csv",
             r"C:\Users\ada\x.csv",
+            r"D:\homework\x.csv",
         )
     ],
     "no_key": [

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import helpers
@@ -17,23 +15,24 @@ BLOCKS = re.findall(r"(?ms)^```python\n(.*?)^```", (ROOT / "README.md").read_tex
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict:
-    """What a reader has at hand: the module's names, small data, and a sweep that notes its use."""
+    """Small data, and a sweep that notes its use; every block imports what it needs."""
     monkeypatch.setenv("WORKBOOK_REPORTS", str(tmp_path))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     asked: list[dict] = []
+    real_sweep = helpers.run_sweep
 
     def run_sweep(sweep: dict, data: helpers.Dataset, **given) -> None:
         asked.append({"mode": helpers.os.environ["WANDB_MODE"], **given})
         if asked[-1]["mode"] == "online":  # a server that is not here
             return
         given |= {"count": 1, "workers": 1, "storage": f"sqlite:///{tmp_path}/sweep.db"}
-        assert len(helpers.run_sweep(sweep, data, progress=False, **given)) == 1
+        assert len(real_sweep(sweep, data, progress=False, **given)) == 1
 
     digits = helpers.load_data("digits")
     monkeypatch.setattr(helpers, "load_data", lambda *_: digits)
     monkeypatch.setattr(helpers, "OPTIMIZERS", dict(helpers.OPTIMIZERS))
-    given = {"np": np, "dataclass": dataclass, "run_sweep": run_sweep, "asked": asked}
-    return {**vars(helpers), **given}
+    monkeypatch.setattr(helpers, "run_sweep", run_sweep)
+    return {"asked": asked}
 
 
 def test_the_examples_run_in_the_order_of_the_page(
@@ -41,9 +40,10 @@ def test_the_examples_run_in_the_order_of_the_page(
 ) -> None:
     assert len(BLOCKS) == 4
     for block in BLOCKS:
-        exec(block, names)
+        given: dict = {}
+        exec(block, given)
         monkeypatch.setenv("WANDB_MODE", "disabled")
     first, second = names["asked"]
     assert first["mode"] == "online" and second["storage"].startswith("postgresql://")
-    assert list(names["history"]["epoch"]) == [1], "the last example trains with the new rule"
+    assert list(given["history"]["epoch"]) == [1], "the last example trains with the new rule"
     assert "sign_sgd" in helpers.OPTIMIZERS

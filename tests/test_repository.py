@@ -176,6 +176,7 @@ def test_ci_covers_the_systems_and_pythons_that_are_promised() -> None:
     assert jobs["make"]["strategy"]["matrix"]["os"] == ["ubuntu-latest", "macos-latest"]
     assert jobs["make"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
     assert jobs["windows"]["runs-on"] == "windows-latest"
+    assert jobs["windows"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
     assert "schedule" in yaml.load(WORKFLOW, yaml.BaseLoader)["on"]
     assert PROJECT["requires-python"] == ">=3.11"
 

@@ -74,7 +74,10 @@ def test_run_builds_pages_and_changes_no_tracked_file(empty: Path) -> None:
     assert (empty / "reports" / "local" / "run" / "a.csv").is_file()
 
 
-def test_run_goes_on_after_a_failure_and_names_it(empty: Path) -> None:
+def test_run_goes_on_after_a_failure_and_names_it(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # what a pipe on Windows may be
     save(empty, "01_a.ipynb", "1 / 0", "print('never reached')")
     save(empty, "02_b.ipynb", "print('reached')")
     result = workbook(empty, "run")
@@ -83,6 +86,7 @@ def test_run_goes_on_after_a_failure_and_names_it(empty: Path) -> None:
     page = (empty / "reports" / "local" / "pages" / "01_a.html").read_text(encoding="utf-8")
     assert "ZeroDivisionError" in page
     assert "reached" in (empty / "reports" / "report.html").read_text(encoding="utf-8")
+    assert "✗" in result.stdout, "said in UTF-8, whatever the code page"
 
 
 def test_test_runs_unit_tests_and_compares_the_tagged_cells(empty: Path) -> None:
@@ -330,6 +334,9 @@ def test_colab_stamps_everything_once(empty: Path) -> None:
     assert f"- Code: {ADDRESS}\n- W&B report: https://wandb.ai/ada/backprop/reports/one" in readme
     lint = workbook(empty, "lint").stdout
     assert "same_setup" not in lint and "badge_opens_this_notebook" not in lint, lint
+    assert workbook(empty, "pages").returncode == 0
+    for page in (empty / "reports").rglob("*.html"):
+        assert "colab.research" not in page.read_text(encoding="utf-8"), "it loads a picture"
 
 
 STAMPED = {".toml", ".py", ".ipynb", ".md"}
