@@ -25,7 +25,8 @@ IN_THE_REPORT = ("01", "02", "03", "04", "05", "06", "07")
 NOT_IN_THE_REPORT = {"What you'll do", "What you'll learn", "What you'll need", "On your own"}
 
 TEMPLATE = """{% extends 'classic/base.html.j2' %}
-{% block input_group %}<details class="code"OPEN><summary>Code</summary>
+{% block input_group %}<details class="code"
+{%- if "answer" not in cell.metadata.get("tags", []) %}OPEN{% endif %}><summary>Code</summary>
 {{ super() }}</details>{% endblock %}"""
 
 STYLE = """
