@@ -112,7 +112,7 @@ def _check(**arguments: Any) -> None:
             side = "neither" if name == "learning_rate" else "left"
             _check_number(value, name, Real, 0, None, side)
         else:
-            _check_number(value, name, Integral, low.get(name, 0))
+            _check_number(value, name, Integral, low.get(name, 0), 2**32 - 1)
 
 
 def write_whole(path: Path, write: Callable[[Any], None]) -> None:
@@ -525,7 +525,7 @@ class Network:
                 isinstance(s, Integral) and not isinstance(s, bool) and s > 0 for s in sizes):
             raise ValueError("layer_sizes must be two or more positive integers, input and classes "
                              f"included; got {layer_sizes!r}")
-        one, hidden = isinstance(activation, str), len(sizes) - 2
+        one, hidden = not isinstance(activation, list | tuple), len(sizes) - 2
         names = [activation] * hidden if one else list(activation)
         for name in [activation] if one else names:
             _check(activation=name)
@@ -896,9 +896,8 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
         _check(optimizer=optimizer)
         optimizer = OPTIMIZERS[optimizer](learning_rate=learning_rate)
     x, y = network._check_xy(data.x_train, data.y_train)
-    x_val, y_val = data.x_val, data.y_val
-    if len(x_val):
-        x_val, y_val = network._check_xy(x_val, y_val)
+    val = data.x_val, data.y_val
+    x_val, y_val = network._check_xy(*val) if len(data.x_val) else val
     rng, rows = np.random.default_rng(seed), []
     last_finite = network.parameters.copy()
     with _progress_bar(epochs, progress) as bar, np.errstate(over="ignore", invalid="ignore"):
@@ -1117,7 +1116,7 @@ def _with_registries(registries: dict, function: Callable, arguments: tuple) -> 
 class NetworkClassifier(ClassifierMixin, BaseEstimator):
     """The network as a scikit-learn classifier: labels of any kind, pipelines, grid search.
 
-    Arguments as in `Network` and `train`; hidden_sizes may be empty (softmax regression);
+    Arguments as in `Network` and `train`; hidden_sizes may be a number, or () (softmax regression);
     random_state is None, an integer or a RandomState. Computes in X's own precision: float32 stays
     float32, all else becomes float64. After ``fit``: classes_, network_, history_, n_features_in_.
     """
@@ -1138,7 +1137,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        sizes = [X.shape[1], *self.hidden_sizes, len(self.classes_)]
+        sizes = [X.shape[1], *np.ravel(self.hidden_sizes).tolist(), len(self.classes_)]
         data = Dataset("yours", X, labels, X[:0], labels[:0], X[:0], labels[:0],
                        tuple(map(str, self.classes_)), (X.shape[1],))
         self.network_ = Network(sizes, self.activation, self.weight_init, self.loss, seed, X.dtype)
@@ -1221,14 +1220,14 @@ def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None =
     _check_choice(mode, "WANDB_MODE", ["offline", "online", "disabled"])
     if mode == "online":
         return _run_online(sweep, data, count, project, seed)
-    storage = str(storage or reports_folder() / "sweeps.journal")
+    storage = os.fspath(storage or reports_folder() / "sweeps.journal")
     if storage.startswith("sqlite") and (workers := workers or 1) > 1:
         raise ValueError("storage: SQLite takes one worker; use a journal file or PostgreSQL")
     digest = fingerprint(json.dumps([sweep, data.name, int(seed), __version__]), data.x_train,
                          data.y_train, data.x_val, data.y_val)
     name = f"{sweep.get('name', 'sweep')}-{digest}"
-    plan = None if sweep["method"] == "bayes" else _plan(sweep["method"], space, count, seed)
     study = _open_study(storage, name, sweep)
+    plan = None if sweep["method"] == "bayes" else _plan(sweep["method"], space, count, seed)
     waiting = _fill_queue(study, plan, count, "://" not in storage)
     task = (sweep, data, storage, name, project, seed)
     list(in_parallel(_run_trial, [task] * waiting, workers, progress, ordered=False))
@@ -1240,7 +1239,10 @@ def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None =
 
 def _check_sweep(sweep: Config) -> Config:
     """The sweep's parameters as Optuna's suggestions; ValueError names what has no equivalent."""
-    metric, early = sweep.get("metric", {}), sweep.get("early_terminate") or {}
+    check_scalar(sweep, "sweep", Mapping)
+    for key in ("metric", "parameters", "early_terminate"):
+        check_scalar(sweep.get(key) or {}, f"sweep's {key}", Mapping)
+    metric, early = sweep.get("metric") or {}, sweep.get("early_terminate") or {}
     entries = ("name", "description", "method", "metric", "parameters", "early_terminate")
     limits = {"type": None, "min_iter": 1, "max_iter": 1, "s": 1, "eta": 2}
     for name, value, choices in (
@@ -1255,8 +1257,7 @@ def _check_sweep(sweep: Config) -> Config:
         _check_number(early[key], f"early_terminate's {key}", Integral, limits[key])
     if early and not any(need <= set(early) for need in ({"min_iter"}, {"max_iter", "s"})):
         raise ValueError(f"early_terminate must have min_iter, or max_iter and s; got {early!r}")
-    if not sweep.get("parameters"):
-        raise ValueError("sweep's parameters must name at least one parameter")
+    _check_number(len(sweep.get("parameters") or {}), "sweep's count of parameters", Integral, 1)
     space = {name: _suggestion(name, spec) for name, spec in sweep["parameters"].items()}
     for name, (_, settings) in space.items():  # every value must do, before any run starts
         for value in settings.get("choices") or (settings["low"], settings["high"]):
@@ -1310,7 +1311,6 @@ def _plan(method: str, space: Config, count: int, seed: int) -> list[dict]:
     if method == "grid":
         grid = _grid(space)
         return [grid[i] for i in np.random.default_rng(seed).permutation(len(grid))[:count]]
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study, plan = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed)), {}
     while len(plan) < count:
         config = _suggest(study.ask(), space)
@@ -1337,9 +1337,9 @@ def _open_study(storage: str, name: str, sweep: Config) -> Any:
         return optuna.create_study(storage=engine, study_name=name, load_if_exists=True,
                                    direction=sweep["metric"]["goal"])
     except Exception as error:
-        shown = storage.split("://")[0] + "://…" if "://" in storage else storage  # no password
-        raise ValueError(f"storage {shown} cannot be opened as an Optuna study "
-                         f"({type(error).__name__})") from error
+        shown, why = ((storage.split("://")[0] + "://…", type(error).__name__)  # no password
+                      if "://" in storage else (storage, error))
+        raise ValueError(f"storage {shown} cannot be opened as an Optuna study ({why})") from error
 
 
 def _live(study: Any) -> list[Any]:

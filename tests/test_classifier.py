@@ -182,6 +182,11 @@ def test_a_run_that_diverges_never_predicts_nan() -> None:
 # ── Bad input ─────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_one_hidden_layer_may_be_given_as_a_number() -> None:
+    assert quick(hidden_sizes=5).fit(X, Y).network_.layer_sizes[1:-1] == [5]
+    assert quick(hidden_sizes=()).fit(X, Y).network_.layer_sizes[1:-1] == []
+
+
 @pytest.mark.parametrize(
     ("argument", "value", "says"),
     [

@@ -712,6 +712,7 @@ def test_layer_sizes_that_cannot_be_are_refused(sizes) -> None:
     ("argument", "value", "registry"),
     [
         ("activation", "softplus", ACTIVATIONS),
+        ("activation", None, ACTIVATIONS),
         ("activation", ["tanh", "swish"], ACTIVATIONS),
         ("weight_init", "glorot", WEIGHT_INITS),
         ("loss", "hinge", LOSSES),
@@ -721,7 +722,7 @@ def test_an_unknown_name_is_refused_with_the_names_there_are(argument, value, re
     with pytest.raises(ValueError, match=argument) as caught:
         Network([7, 6, 5, 4], **{argument: value})
     message = str(caught.value)
-    assert repr(value if isinstance(value, str) else value[-1]) in message
+    assert repr(value[-1] if isinstance(value, list) else value) in message
     assert all(name in message for name in registry)
 
 

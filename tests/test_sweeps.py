@@ -689,6 +689,10 @@ HYPERBAND = {"type": "hyperband", "min_iter": 1}
         ({"metric": {"name": "best_val_accuracy", "goal": "up"}}, ["goal", "maximize, minimize"]),
         ({"metric": {}}, ["metric"]),
         ({"parameters": None}, ["parameters"]),
+        ({"parameters": {}}, ["parameters"]),
+        ({"parameters": ["epochs"]}, ["parameters", "Mapping", "list"]),
+        ({"metric": "accuracy"}, ["metric", "Mapping", "str"]),
+        ({"early_terminate": "hyperband"}, ["early_terminate", "Mapping", "str"]),
         ({"early_terminate": {**HYPERBAND, "type": "median"}}, ["early_terminate", "hyperband"]),
         ({"early_terminate": {**HYPERBAND, "strict": True}}, ["early_terminate", "strict"]),
         ({"early_terminate": {"type": "hyperband"}}, ["early_terminate", "min_iter"]),
@@ -701,11 +705,7 @@ HYPERBAND = {"type": "hyperband", "min_iter": 1}
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
 def test_a_dictionary_that_cannot_be_run_here_is_refused(entries, says, reports) -> None:
-    dictionary = sweep()
-    if "parameters" in entries:
-        dictionary["parameters"] = {}
-    else:
-        dictionary.update(entries)
+    dictionary = {**sweep(), **entries}
     with pytest.raises((ValueError, TypeError)) as caught:
         go(dictionary, 2)
     for words in says:
@@ -732,6 +732,13 @@ def test_other_arguments_out_of_range_are_refused(method, argument, value, repor
     with pytest.raises((ValueError, TypeError), match=argument) as caught:
         run_sweep(sweep(method), DATA, **options)
     assert str(value) in str(caught.value) or type(value).__name__ in str(caught.value)
+    assert not reports.exists()
+
+
+@pytest.mark.parametrize("value", ["sweep.yaml", None])
+def test_what_is_no_sweep_is_refused(value, reports: Path) -> None:
+    with pytest.raises(TypeError, match=f"sweep must be .*Mapping, not {type(value).__name__}"):
+        run_sweep(value, DATA, count=1)
     assert not reports.exists()
 
 
