@@ -325,6 +325,56 @@ def test_gradient_check_never_fails_a_correct_network(activation: str, loss: str
         gradient_check(Network([9, *[width] * depth, 10], activation, init, loss), x, y, decay)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 255.0, 1e5])
+def test_gradient_check_never_fails_for_the_scale_of_x(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    for depth, activation in itertools.product((0, 2, 6), ACTIVATIONS):
+        x, y = scale * rng.random((40, 9)), rng.integers(0, 10, 40)
+        x[:, 0] *= 1e3  # one column that is far larger than the others
+        gradient_check(Network([9, *[16] * depth, 10], activation), x, y)
+
+
+def test_gradient_check_tests_the_class_it_is_given() -> None:
+    class Doubled(Network):
+        def _backpropagate(self, x: np.ndarray, y: np.ndarray, weight_decay: float) -> float:
+            loss = super()._backpropagate(x, y, weight_decay)
+            self.gradients *= 2
+            return loss
+
+    x, y = blobs()
+    with pytest.raises(AssertionError, match="W1"):
+        gradient_check(Doubled([7, 5, 4]), x, y)
+
+
+def test_gradient_check_is_not_masked_by_layers_of_relus_that_are_off(monkeypatch) -> None:
+    def wrong(z: np.ndarray, a: np.ndarray, out: np.ndarray) -> None:
+        np.subtract(1, a, out=out)
+
+    monkeypatch.setitem(
+        ACTIVATIONS, "sigmoid", Activation(ACTIVATIONS["sigmoid"].function, wrong)
+    )
+    rng = np.random.default_rng(0)
+    for width, depth in itertools.product((1, 2, 3), (1, 2, 3)):
+        network = Network([7, 5, *[width] * depth, 4], ["sigmoid", *["relu"] * depth])
+        x, y = rng.random((1, 7)), rng.integers(0, 4, 1)
+        with pytest.raises(AssertionError, match="W1"):
+            gradient_check(network, x, y)
+
+
+@pytest.mark.parametrize("spoil", ["length", "label", "nan"])
+def test_evaluate_refuses_what_it_cannot_judge(spoil: str) -> None:
+    x, y = blobs()
+    x, y = x.copy(), y.copy()
+    if spoil == "length":
+        y = y[:1]
+    elif spoil == "label":
+        y[0] = -1
+    else:
+        x[0, 0] = np.nan
+    with pytest.raises(ValueError, match="x" if spoil == "nan" else "y must"):
+        helpers.evaluate(Network([7, 5, 4]), x, y)
+
+
 def test_gradient_check_passes_on_real_images() -> None:
     data = digits()
     for activation in ("relu", "tanh"):
@@ -649,6 +699,20 @@ def test_a_process_killed_while_saving_leaves_the_old_file(tmp_path: Path) -> No
     ).returncode
     assert code == 9
     assert np.array_equal(Network.load(path).parameters, old.parameters)
+
+
+def loss_in_a_worker(network: Network, x: np.ndarray, y: np.ndarray) -> tuple[float, int]:
+    return network.loss_and_gradient(x, y), int(network.parameters.nbytes)
+
+
+def test_a_network_over_a_megabyte_trains_in_a_worker_of_joblib() -> None:
+    """joblib hands arrays of that size over as memory maps that cannot be written."""
+    network, rng = Network([784, 400, 10]), np.random.default_rng(0)
+    x, y = rng.random((8, 784)).astype(np.float32), rng.integers(0, 10, 8)
+    tasks = [joblib.delayed(loss_in_a_worker)(network, x, y) for _ in range(2)]
+    for loss, size in joblib.Parallel(n_jobs=2)(tasks):
+        assert size > 2**20
+        assert loss == pytest.approx(network.loss_and_gradient(x, y), rel=1e-5)
 
 
 def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:

@@ -655,8 +655,11 @@ BAD_PARAMETERS = [
     ("hidden_size", {"min": 8, "max": 4}, "hidden_size"),
     ("learning_rate", {"min": 0.1, "max": 0.01}, "min"),
     ("weight_decay", {"distribution": "log_uniform_values", "min": 0.0, "max": 0.1}, "min"),
-    ("weight_decay", {"distribution": "q_uniform", "min": 0.0, "max": 0.1, "q": 0}, "q"),
-    ("weight_decay", {"distribution": "q_uniform", "min": 0.0, "max": 0.1, "q": "a"}, "q"),
+    ("weight_decay", {"distribution": "q_uniform", "min": 0.0, "max": 0.1, "q": 0.05}, "q_uniform"),
+    ("epochs", {"distribution": "uniform", "min": 1, "max": 3}, "int"),
+    ("learning_rate", {"min": 0.1, "max": 0.1}, "min < max"),
+    ("hidden_size", {"values": [4, 4]}, "different values"),
+    ("weight_decay", {"values": [0, 0.0]}, "different values"),
     ("learning_rate", {"distribution": "log_uniform_values", "min": 0, "max": 1}, "learning_rate"),
     ("optimizer", {"values": ["sgd", "adamw"]}, "adamw"),
     ("activation", {"value": "swish"}, "swish"),
@@ -740,6 +743,16 @@ def test_what_is_no_sweep_is_refused(value, reports: Path) -> None:
     with pytest.raises(TypeError, match=f"sweep must be .*Mapping, not {type(value).__name__}"):
         run_sweep(value, DATA, count=1)
     assert not reports.exists()
+
+
+def test_records_that_cannot_be_kept_are_an_error_though_the_storage_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("WORKBOOK_REPORTS", str(tmp_path / "file" / "reports"))
+    with pytest.raises(OSError, match=r"cannot be written.*WORKBOOK_REPORTS"):
+        run_sweep(sweep(), DATA, count=1, storage=tmp_path / "own.journal", progress=False)
+    assert not (tmp_path / "own.journal").exists()
 
 
 def test_grid_wants_values() -> None:
