@@ -615,7 +615,7 @@ class Network:
         _check(weight_decay=weight_decay)
         loss = self._backpropagate(x, y, weight_decay)
         w = self.parameters[:self.n_weights]
-        return loss + 0.5 * float(weight_decay) * float(w @ w)
+        return float(loss + 0.5 * weight_decay * (w @ w))
 
     def _workspace(self, n: int) -> tuple:
         """Pre-activations, activations, deltas and slopes of every layer for a batch of n.

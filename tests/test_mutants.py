@@ -107,7 +107,7 @@ MUTANTS = [
     (16, "sizes, self.activation, self.weight_init,", 'sizes, self.activation, "xavier",'),
     # 17. Half of the squared error reported; the penalty without its half; the penalty left out
     (17, 'return np.einsum("nk,nk->n", p, p)', 'return 0.5 * np.einsum("nk,nk->n", p, p)'),
-    (17, "return loss + 0.5 * weight_decay", "return loss + weight_decay"),
+    (17, "loss + 0.5 * weight_decay", "loss + weight_decay"),
     # 18. Axes that say the opposite; a picture that stands the other way round
     (18, 'xlabel="predicted class", ylabel="true', 'ylabel="predicted class", xlabel="true'),
     (18, "sns.heatmap(rates, annot=labels,", "sns.heatmap(rates.T, annot=labels.T,"),

@@ -637,7 +637,7 @@ def test_online_without_an_account_or_a_network_fails_fast(key, tmp_path, monkey
     with pytest.raises(ConnectionError, match=r"WANDB_MODE=online.*wandb login"):
         go(sweep(), 2)
     assert time.monotonic() - start < 15
-    assert not reports.exists()
+    assert not list(reports.rglob("*"))
 
 
 # ── Bad input ─────────────────────────────────────────────────────────────────────────────────────
