@@ -28,6 +28,7 @@ FALLBACK_SIGNS = ("**Fallback:", "expected on digits")  # a test compares them w
 MACHINE_PATH = re.compile(
     r"(?<![\w.])(/root|/tmp|/private|/var/folders|/var/tmp|/work|/workspace|/mnt|/media|/scratch)/"
     r"|(?<![\w.])(/\w+)?/(home|Users|Volumes)/[\w.-]+/|\b[A-Z]:\\+\w"
+    r"|\b[a-z]:\\+Users\\"
 )
 SKIPS = re.compile(r"(?m)^ *# *(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)")
 SKIP_TAGS = {"nbval-skip", "nbval-ignore-output", "nbval-raises-exception", "raises-exception"}

@@ -126,6 +126,7 @@ BREAKS: dict[str, list[Break]] = {
             "/scratch/x.csv",
             r"C:\Users\ada\x.csv",
             r"D:\homework\x.csv",
+            r"c:\Users\ada\x.csv",
         )
     ],
     "no_key": [
