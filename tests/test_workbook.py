@@ -17,6 +17,7 @@ from bench import peak_megabytes
 from conftest import workbook
 from notebook_rules import ROOT, Page
 from test_notebooks import NOTEBOOKS, healthy
+from workbook import copy_project
 
 ADDRESS = "https://github.com/ada/backprop"
 STUB_HELPERS = """__version__ = "1.0.0"
@@ -94,17 +95,19 @@ def test_test_runs_unit_tests_and_compares_the_tagged_cells(empty: Path) -> None
         path.unlink()
     unit = "import os\ndef test_one():\n    os.environ['LEFT_BY_A_TEST'] = '1'\n"
     (empty / "tests" / "test_one.py").write_text(unit)
-    path = save(empty, "01_a.ipynb", "import os; print(1 + ('LEFT_BY_A_TEST' not in os.environ))")
-    notebook = nbformat.read(path, as_version=4)
-    notebook.cells[1].metadata["tags"] = ["nbval-check-output"]
-    for text, code, closing in (("2\n", 0, ["1 passed"] * 2), ("3\n", 1, ["1 passed", "1 failed"])):
+    for name, text in (("01_a.ipynb", "2\n"), ("02_b.ipynb", "3\n")):  # as committed: right, wrong
+        path = save(empty, name, "import os; print(1 + ('LEFT_BY_A_TEST' not in os.environ))")
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[1].metadata["tags"] = ["nbval-check-output"]
         notebook.cells[1].update(
             execution_count=1, outputs=[nbformat.v4.new_output("stream", name="stdout", text=text)]
         )
         nbformat.write(notebook, path)
-        result = workbook(empty, "test")
-        assert result.returncode == code, result.stdout
-        assert re.findall(r"(?m)^=* ?(1 \w+) in ", result.stdout) == closing
+    result = workbook(empty, "test")
+    assert result.returncode == 1, result.stdout
+    closing = re.findall(r"(?m)^=* ?(\d.*?) in ", result.stdout)
+    assert closing == ["1 passed", "1 failed, 1 passed"]
+    assert "FAILED notebooks/02_b.ipynb" in result.stdout
 
 
 def test_the_fallback_has_no_data_no_network_and_no_earlier_record(
@@ -232,9 +235,13 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.found if name == tag]
 
 
-@pytest.fixture
-def built(empty: Path) -> Path:
-    """A copy whose pages are built from two small notebooks."""
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy whose pages are built from two small notebooks; the tests only read them."""
+    copy = tmp_path_factory.mktemp("built")
+    copy_project(copy)
+    for path in (copy / "notebooks").glob("*.ipynb"):
+        path.unlink()
     for name, other in (("01_a.ipynb", "02_b.ipynb"), ("02_b.ipynb", "01_a.ipynb")):
         notebook = healthy()
         text = f"## On your own\n\n$$\\frac{{a}}{{b}}$$\n\n## Further reading\n\n[other]({other})"
@@ -242,10 +249,10 @@ def built(empty: Path) -> Path:
         answer = new_code_cell("a = 1", metadata={"tags": ["answer"]})
         notebook.cells[-1:-1] = [answer, new_code_cell("a + 1")]
         notebook.cells += [new_markdown_cell(text), new_markdown_cell("### Sums\n\n$x^2 < y$")]
-        nbformat.write(notebook, empty / "notebooks" / name)
-    result = workbook(empty, "pages")
+        nbformat.write(notebook, copy / "notebooks" / name)
+    result = workbook(copy, "pages")
     assert result.returncode == 0, result.stderr
-    return empty / "reports"
+    return copy / "reports"
 
 
 def test_every_link_and_picture_of_the_pages_is_there(built: Path) -> None:
