@@ -388,10 +388,9 @@ def _split(name: str, arrays: dict, note: str, val_fraction: float, seed: int) -
     def scaled(images: Array) -> Array:  # (n, …) in 0..255 -> (n, pixels) float32
         return images.reshape(len(images), x[0].size) / np.float32(255)
 
-    class_names = _SOURCES["mnist" if name == "digits" else name].class_names
     return Dataset(name, scaled(x[train]), y[train], scaled(x[val]), y[val],
                    scaled(arrays["x_test"]), arrays["y_test"].astype(np.int64).ravel(),
-                   class_names, x.shape[1:], note)
+                   _SOURCES["mnist" if name == "digits" else name].class_names, x.shape[1:], note)
 
 
 # ── Activations, initialisers, losses: the registries a network is put together from ──────────────
@@ -533,9 +532,8 @@ class Network:
         _check(weight_init=weight_init, loss=loss, seed=seed)
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise ValueError(f"dtype must be float32 or float64; got {dtype!r}")
-        self.layer_sizes = [int(s) for s in sizes]
+        self.layer_sizes, self.dtype = [int(s) for s in sizes], np.dtype(dtype)
         self.activation, self.weight_init, self.loss, self.seed = names, weight_init, loss, seed
-        self.dtype = np.dtype(dtype)
         self.n_weights = sum(i * o for i, o in pairwise(self.layer_sizes))
         size = self.n_weights + sum(self.layer_sizes[1:])
         self._attach(np.zeros(size, self.dtype), np.zeros(size, self.dtype))
@@ -892,6 +890,7 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     longer finite; the network then holds the last weights with a finite loss.
     """
     _check(epochs=epochs, batch_size=batch_size, weight_decay=weight_decay, seed=seed)
+    check_scalar(print if on_epoch is None else on_epoch, "on_epoch", Callable)
     if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
         _check(optimizer=optimizer)
         optimizer = OPTIMIZERS[optimizer](learning_rate=learning_rate)
@@ -1401,10 +1400,12 @@ def _run_trial(sweep: Config, data: Dataset, storage: str, name: str, project: s
         if taken or not planned:  # not planned: others took what waited
             raise _Repeated
         ran = True
+        # the last rung that may stop a run; a run that has trained all its epochs is finished
+        top = min(rule["max_iter"] / rule["eta"], check_config(config)["epochs"] - 1)
 
         def on_epoch(row: dict) -> bool:
             trial.report(row[metric], int(row["epoch"]))
-            return row["epoch"] <= rule["max_iter"] / rule["eta"] and trial.should_prune()
+            return row["epoch"] <= top and trial.should_prune()
 
         row = _logged_run(config, data, project, seed, on_epoch)
         trial.set_user_attr("row", row)

@@ -268,6 +268,14 @@ def test_hyperband_stops_bad_runs_early_and_keeps_the_count(method: str) -> None
     assert best["state"] == "finished"
 
 
+def test_a_run_that_has_trained_all_its_epochs_is_finished_not_pruned() -> None:
+    """Its last epoch may be a rung at which hyperband would have stopped it."""
+    rung_at_the_end = {"type": "hyperband", "min_iter": 3, "eta": 2}
+    rates = {"epochs": {"value": 3}, "learning_rate": {"values": [1e-6, 1e-5, 1e-2, 3e-2]}}
+    table = go(sweep(parameters=rates, early_terminate=rung_at_the_end), 4, workers=1)
+    assert (table["state"] == "finished").all() and (table["epochs_run"] == 3).all()
+
+
 def test_no_early_termination_may_be_said_aloud() -> None:
     assert len(go(sweep(early_terminate=None), 2)) == 2
 

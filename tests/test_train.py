@@ -258,6 +258,15 @@ def test_on_epoch_sees_every_row_and_may_stop() -> None:
     assert len(history) == 2
 
 
+def test_an_on_epoch_that_cannot_be_called_is_refused_before_any_work() -> None:
+    data = small(30)
+    network = Network(data.network_sizes([4]))
+    before = network.parameters.copy()
+    with pytest.raises(TypeError, match="on_epoch must be an instance of .*Callable, not int"):
+        train(network, data, on_epoch=3, progress=False)
+    assert (network.parameters == before).all()
+
+
 def test_the_last_epochs_weights_are_left_and_the_best_can_be_copied() -> None:
     data = small(30)
     network = network_for(data, 16)
