@@ -61,7 +61,8 @@ details.code summary { cursor: pointer; color: #555; font-size: .85rem; }
 .about { color: #555; font-size: .9rem; }
 .card, img, tr { break-inside: avoid; } h2, h3, h4 { break-after: avoid; }
 @media print { details.code { display: none; } pre { white-space: pre-wrap; }
-               pre, table, .highlight { overflow: visible; } }
+               pre, table, .highlight { overflow: visible; }
+               table { font-size: .68rem; } th, td { padding: .2em .45em; } }
 """ + HtmlFormatter().get_style_defs(".highlight")
 
 
