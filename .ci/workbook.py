@@ -208,15 +208,13 @@ def test() -> int:
     used it, and kernels started from there would look for a service that is gone.
     """
     set_environment(LOCAL / "test")
-    pytest = [sys.executable, "-m", "pytest"]
-    units = ["-n3", "--dist=loadgroup", "tests"]  # three at a time: many wait more than compute
+    units = ["-n3", "tests"]  # three at a time: many wait more than compute
     nbval = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
     notebooks = ["-n2", "--dist=loadfile", *nbval, "notebooks"]
-    codes = [
-        subprocess.run([*pytest, *arguments], cwd=ROOT).returncode
+    return max(
+        subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT).returncode
         for arguments in (units, notebooks)
-    ]
-    return max(codes)
+    )
 
 
 def copy_project(folder: Path) -> None:

@@ -35,13 +35,17 @@ def save(folder: Path, name: str, *code: str) -> Path:
     return path
 
 
+def without_notebooks(folder: Path) -> Path:
+    """Take every notebook out of a copy of the project."""
+    for path in (folder / "notebooks").glob("*.ipynb"):
+        path.unlink()
+    return folder
+
+
 @pytest.fixture
 def empty(project: Path) -> Path:
     """A copy of the project with no notebook."""
-    (project / "notebooks").mkdir(exist_ok=True)
-    for path in (project / "notebooks").glob("*.ipynb"):
-        path.unlink()
-    return project
+    return without_notebooks(project)
 
 
 def changes(folder: Path) -> str:
@@ -240,8 +244,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy whose pages are built from two small notebooks; the tests only read them."""
     copy = tmp_path_factory.mktemp("built")
     copy_project(copy)
-    for path in (copy / "notebooks").glob("*.ipynb"):
-        path.unlink()
+    without_notebooks(copy)
     for name, other in (("01_a.ipynb", "02_b.ipynb"), ("02_b.ipynb", "01_a.ipynb")):
         notebook = healthy()
         text = f"## On your own\n\n$$\\frac{{a}}{{b}}$$\n\n## Further reading\n\n[other]({other})"
