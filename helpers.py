@@ -886,7 +886,7 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     their size), val_loss, val_accuracy (NaN without validation images), seconds (training alone).
     Losses leave the penalty out, so that they compare.
 
-    Raises ValueError or TypeError for an argument out of range, and Diverged when the loss is no
+    Raises ValueError or TypeError for an argument unlike these, and Diverged when the loss is no
     longer finite; the network then holds the last weights with a finite loss.
     """
     _check(epochs=epochs, batch_size=batch_size, weight_decay=weight_decay, seed=seed)
