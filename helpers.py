@@ -63,6 +63,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -172,8 +173,7 @@ def reports_folder() -> Path:
 def save_record(table: pd.DataFrame, name: str, data: Dataset) -> Path:
     """Write ``table`` as ``<name>.csv`` into `reports_folder` with a first column ``data``.
 
-    Taught in notebook 04; read back by `load_record`. Raises OSError when the folder cannot be
-    written; the file is then left as it was.
+    Taught in notebook 04. Raises OSError when that cannot be written; the file is left as it was.
     """
     path = reports_folder() / f"{name}.csv"
     text = table.assign(data=data.name).to_csv(index=False, lineterminator="\n")
@@ -495,13 +495,22 @@ LOSSES: dict[str, Loss] = {
 _FORMAT = "backprop-workbook network 1"
 
 
-class Network:
+class _Portable:
+    """Takes entries added to the registries along in its pickle: other workers don't have them."""
+
+    def __reduce__(self) -> tuple:
+        added = {kind: {name: entries[name] for name in entries.keys() - _BUILT_IN[kind]}
+                 for kind, entries in _registries().items()}
+        wrapped = joblib.wrap_non_picklable_objects(added, keep_wrapper=False)  # lambdas, too
+        return _with_registries, (wrapped, object.__new__, (type(self),)), self.__getstate__()
+
+
+class Network(_Portable):
     """A feed-forward network with a softmax output. Taught in notebooks 02 (forward), 03 (back).
 
     layer_sizes : units of each layer, input and classes included, e.g. [784, 64, 64, 10]
     activation : a name in ACTIVATIONS, or a list with one for each hidden layer
-    weight_init : a name in WEIGHT_INITS; biases start at zero
-    loss : a name in LOSSES
+    weight_init : a name in WEIGHT_INITS; biases start at zero.  loss : a name in LOSSES
     seed : of the initial weights, an integer ≥ 0
     dtype : float32 (fast) or float64 (for gradient checks)
 
@@ -702,8 +711,7 @@ class Optimizer:
     Fields are the settings: learning_rate and epsilon > 0, every beta in [0, 1). A rule says how
     many vectors it remembers (``states``) and what a step does (``update``). At hand in ``update``:
 
-    t : number of this step, from 1
-    state : (states, P), zeros at first
+    t : number of this step, from 1;  state : (states, P), zeros at first
     loss : the batch's loss, set by `train` before each step, for rules that need it (such as Eve)
     """
 
@@ -847,6 +855,9 @@ def _registries() -> dict[str, dict]:
             "loss": LOSSES, "optimizer": OPTIMIZERS}
 
 
+_BUILT_IN = {kind: set(entries) for kind, entries in _registries().items()}
+
+
 # ── Training ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -855,10 +866,7 @@ class Diverged(ArithmeticError):
 
 
 def evaluate(network: Network, x: Array, y: Array) -> tuple[float, float]:
-    """Mean loss (without penalty) and accuracy in [0, 1] on x (n, inputs), y (n,); NaN for n = 0.
-
-    Taught in notebook 03.
-    """
+    """Mean loss (no penalty), accuracy in [0, 1] on x (n, inputs), y (n,); NaN if n = 0. See 03."""
     if len(x) == 0:
         return np.nan, np.nan
     x, y = network._check_xy(x, y)
@@ -940,8 +948,7 @@ def _train_epoch(network: Network, optimizer: Optimizer, x: Array, y: Array, bat
             raise Diverged
         np.copyto(last_finite, network.parameters)
         total_loss += loss * len(batch)
-        probabilities = network._buffers[2][-1]
-        correct += np.count_nonzero(probabilities.argmax(axis=1) == y_batch)
+        correct += np.count_nonzero(network._buffers[2][-1].argmax(axis=1) == y_batch)
         optimizer.loss = loss
         optimizer.step(network.parameters, network.gradients)
     return total_loss / len(order), correct / len(order)
@@ -1090,7 +1097,6 @@ def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | N
     joblib hands big arrays over by memory map. The registries go along, so that an entry made in a
     notebook works there too. ``workers`` None: one a core. Used in notebooks 08, 09, 11.
     """
-    import joblib
     from threadpoolctl import threadpool_limits
 
     _check(workers=1 if workers is None else workers)
@@ -1114,7 +1120,7 @@ def _with_registries(registries: dict, function: Callable, arguments: tuple) -> 
 # ── The same network behind scikit-learn's interface ──────────────────────────────────────────────
 
 
-class NetworkClassifier(ClassifierMixin, BaseEstimator):
+class NetworkClassifier(_Portable, ClassifierMixin, BaseEstimator):
     """The network as a scikit-learn classifier: labels of any kind, pipelines, grid search.
 
     Arguments as in `Network` and `train`; hidden_sizes may be a number, or () (softmax regression);
@@ -1547,8 +1553,7 @@ def plot_parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], metri
     """One curve a run through all its settings to its result; colour is the result.
 
     table : as `run_sweep` returns it; columns : settings, from left to right; metric : the last
-        axis. Runs are spread a little around each value, so that they don't hide one another; the
-        best are drawn last. Used in notebook 04.
+        axis. Runs are spread a little around each value; the best lie on top. Notebook 04.
     """
     import matplotlib as mpl
     from pandas.plotting import parallel_coordinates

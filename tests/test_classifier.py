@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import helpers
-from helpers import NetworkClassifier
+from helpers import ACTIVATIONS, Activation, NetworkClassifier
 from samples import digits, example_entries
 
 DATA = digits()
@@ -135,6 +135,32 @@ def test_it_works_in_a_grid_search_on_two_processes() -> None:
     np.testing.assert_allclose(
         search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"], atol=0.02
     )
+
+
+LAMBDAS = Activation(
+    lambda z, out: np.tanh(z, out=out), lambda z, a, out: np.subtract(1, a * a, out=out)
+)
+
+
+def test_an_entry_made_here_works_in_a_grid_search_on_two_processes(monkeypatch) -> None:
+    """Their workers import the module anew, without what was added to the registries here."""
+    monkeypatch.setitem(ACTIVATIONS, "mine", LAMBDAS)
+    grid = {"activation": ["mine", "tanh"]}
+    search = GridSearchCV(quick(epochs=2), grid, cv=2, n_jobs=2, error_score="raise").fit(X, Y)
+    assert np.ptp(search.cv_results_["mean_test_score"]) == 0, "the same function by another name"
+
+
+@pytest.mark.parametrize("thing", ["classifier", "network"])
+def test_a_pickle_brings_the_entries_it_needs(thing: str, monkeypatch) -> None:
+    monkeypatch.setitem(ACTIVATIONS, "mine", LAMBDAS)
+    model = quick(activation="mine", epochs=1).fit(X, Y)
+    before = model.predict_proba(X)
+    kept = pickle.dumps(model if thing == "classifier" else model.network_)
+    monkeypatch.delitem(ACTIVATIONS, "mine")
+    twin = pickle.loads(kept)
+    assert set(ACTIVATIONS) == {"sigmoid", "tanh", "relu", "identity", "mine"}
+    after = twin.predict_proba(X) if thing == "classifier" else twin.forward(X)
+    assert np.array_equal(after, before)
 
 
 @pytest.mark.parametrize("kind", ["activation", "weight_init", "loss", "optimizer"])
