@@ -501,8 +501,8 @@ class _Portable:
     def __reduce__(self) -> tuple:
         added = {kind: {name: entries[name] for name in entries.keys() - _BUILT_IN[kind]}
                  for kind, entries in _registries().items()}
-        wrapped = joblib.wrap_non_picklable_objects(added, keep_wrapper=False)  # lambdas, too
-        return _with_registries, (wrapped, object.__new__, (type(self),)), self.__getstate__()
+        added = joblib.wrap_non_picklable_objects(added, keep_wrapper=False)  # lambdas, too
+        return _knowing, (added, object.__new__, (type(self),), os.getpid()), self.__getstate__()
 
 
 class Network(_Portable):
@@ -1104,16 +1104,16 @@ def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | N
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1), threadpool_limits(1):
         pool = joblib.Parallel(n_jobs=workers, batch_size=1, pre_dispatch="all",
                                return_as="generator" if ordered else "generator_unordered")
-        tasks = (joblib.delayed(_with_registries)(_registries(), function, a) for a in arguments)
+        tasks = (joblib.delayed(_knowing)(_registries(), function, a) for a in arguments)
         with _progress_bar(len(arguments), progress, "run") as bar:
             for result in pool(tasks):
                 bar.update()
                 yield result
 
 
-def _with_registries(registries: dict, function: Callable, arguments: tuple) -> Any:
-    for kind, entries in registries.items():
-        _registries()[kind].update(entries)
+def _knowing(entries: dict, function: Callable, arguments: tuple, sender: int = 0) -> Any:
+    for kind, added in entries.items() if sender != os.getpid() else ():  # a copy adds nothing
+        _registries()[kind].update(added)
     return function(*arguments)
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -150,17 +156,31 @@ def test_an_entry_made_here_works_in_a_grid_search_on_two_processes(monkeypatch)
     assert np.ptp(search.cv_results_["mean_test_score"]) == 0, "the same function by another name"
 
 
+READ = """
+import sys
+import numpy as np, joblib
+model, x = joblib.load(sys.argv[1])
+np.save(sys.argv[2], getattr(model, "network_", model).forward(x))
+"""
+
+
 @pytest.mark.parametrize("thing", ["classifier", "network"])
-def test_a_pickle_brings_the_entries_it_needs(thing: str, monkeypatch) -> None:
+def test_a_pickle_brings_the_entries_it_needs(thing: str, monkeypatch, tmp_path) -> None:
     monkeypatch.setitem(ACTIVATIONS, "mine", LAMBDAS)
     model = quick(activation="mine", epochs=1).fit(X, Y)
-    before = model.predict_proba(X)
-    kept = pickle.dumps(model if thing == "classifier" else model.network_)
-    monkeypatch.delitem(ACTIVATIONS, "mine")
-    twin = pickle.loads(kept)
-    assert set(ACTIVATIONS) == {"sigmoid", "tanh", "relu", "identity", "mine"}
-    after = twin.predict_proba(X) if thing == "classifier" else twin.forward(X)
-    assert np.array_equal(after, before)
+    joblib.dump((model if thing == "classifier" else model.network_, X), tmp_path / "kept")
+    command = [sys.executable, "-c", READ, tmp_path / "kept", tmp_path / "read.npy"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(helpers.__file__).parent)}
+    subprocess.run(command, check=True, env=environment)
+    assert np.array_equal(np.load(tmp_path / "read.npy"), model.predict_proba(X))
+
+
+def test_a_copy_leaves_the_registries_alone(monkeypatch) -> None:
+    monkeypatch.setitem(ACTIVATIONS, "mine", LAMBDAS)
+    model = quick(activation="mine", epochs=1).fit(X, Y)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), copy.copy(model)):
+        assert np.array_equal(twin.predict_proba(X), model.predict_proba(X))
+    assert ACTIVATIONS["mine"] is LAMBDAS
 
 
 @pytest.mark.parametrize("kind", ["activation", "weight_init", "loss", "optimizer"])
