@@ -495,17 +495,7 @@ LOSSES: dict[str, Loss] = {
 _FORMAT = "backprop-workbook network 1"
 
 
-class _Portable:
-    """Takes entries added to the registries along in its pickle: other workers don't have them."""
-
-    def __reduce__(self) -> tuple:
-        added = {kind: {name: entries[name] for name in entries.keys() - _BUILT_IN[kind]}
-                 for kind, entries in _registries().items()}
-        added = joblib.wrap_non_picklable_objects(added, keep_wrapper=False)  # lambdas, too
-        return _knowing, (added, object.__new__, (type(self),), os.getpid()), self.__getstate__()
-
-
-class Network(_Portable):
+class Network:
     """A feed-forward network with a softmax output. Taught in notebooks 02 (forward), 03 (back).
 
     layer_sizes : units of each layer, input and classes included, e.g. [784, 64, 64, 10]
@@ -1120,7 +1110,7 @@ def _knowing(entries: dict, function: Callable, arguments: tuple, sender: int = 
 # ── The same network behind scikit-learn's interface ──────────────────────────────────────────────
 
 
-class NetworkClassifier(_Portable, ClassifierMixin, BaseEstimator):
+class NetworkClassifier(ClassifierMixin, BaseEstimator):
     """The network as a scikit-learn classifier: labels of any kind, pipelines, grid search.
 
     Arguments as in `Network` and `train`; hidden_sizes may be a number, or () (softmax regression);
@@ -1137,6 +1127,14 @@ class NetworkClassifier(_Portable, ClassifierMixin, BaseEstimator):
         self.loss, self.optimizer, self.learning_rate = loss, optimizer, learning_rate
         self.weight_decay, self.batch_size = weight_decay, batch_size
         self.epochs, self.random_state = epochs, random_state
+
+    # Workers of other libraries, GridSearchCV(n_jobs=2) say, lack what was added to the registries:
+    # it goes along.
+    def __reduce__(self) -> tuple:
+        added = {kind: {name: entries[name] for name in entries.keys() - _BUILT_IN[kind]}
+                 for kind, entries in _registries().items()}
+        added = joblib.wrap_non_picklable_objects(added, keep_wrapper=False)  # lambdas, too
+        return _knowing, (added, object.__new__, (type(self),), os.getpid()), self.__getstate__()
 
     def fit(self, X: Any, y: Any) -> NetworkClassifier:
         """Train on X (n, features) with labels y (n,). Raises ValueError as scikit-learn does."""

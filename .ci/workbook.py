@@ -211,13 +211,9 @@ def test() -> int:
     units = ["-n3", "tests"]  # three at a time: many wait more than compute
     nbval = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
     notebooks = ["-n2", "--dist=loadfile", *nbval, "notebooks"]
-    # Two notebooks share the cores: given all of them, each would only get in the other's way.
-    half = {"LOKY_MAX_CPU_COUNT": str(max((os.cpu_count() or 1) // 2, 1))}
     return max(
-        subprocess.run(
-            [sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env={**os.environ, **settings}
-        ).returncode
-        for arguments, settings in ((units, {}), (notebooks, half))
+        subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT).returncode
+        for arguments in (units, notebooks)
     )
 
 
