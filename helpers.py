@@ -610,7 +610,7 @@ class Network:
         """
         x, y = self._check_xy(x, y)
         _check(weight_decay=weight_decay)
-        loss = self._backpropagate(x, y, weight_decay)
+        loss = self._backpropagate(x, y, float(weight_decay))
         w = self.parameters[:self.n_weights]
         return float(loss + 0.5 * weight_decay * (w @ w))
 
@@ -710,8 +710,10 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "epsilon", "beta", "beta1", "beta2"):
-            low, high, include = (0, 1, "left") if "beta" in name else (0, None, "neither")
-            _check_number(getattr(self, name, 0.5), name, Real, low, high, include)
+            if hasattr(self, name):
+                low, high, include = (0, 1, "left") if "beta" in name else (0, None, "neither")
+                _check_number(getattr(self, name), name, Real, low, high, include)
+                setattr(self, name, float(getattr(self, name)))  # np.float64 would make steps so
         self.t, self.loss = 0, np.nan
 
     def step(self, parameters: Array, gradients: Array) -> None:
@@ -893,7 +895,7 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
         _check(optimizer=optimizer)
         optimizer = OPTIMIZERS[optimizer](learning_rate=learning_rate)
     x, y = network._check_xy(data.x_train, data.y_train)
-    val = data.x_val, data.y_val
+    val, decay = (data.x_val, data.y_val), float(weight_decay)
     x_val, y_val = network._check_xy(*val) if len(data.x_val) else val
     rng, rows = np.random.default_rng(seed), []
     last_finite = network.parameters.copy()
@@ -901,7 +903,7 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
         for epoch in range(1, epochs + 1):
             start = time.perf_counter()
             try:
-                loss, accuracy = _train_epoch(network, optimizer, x, y, batch_size, weight_decay,
+                loss, accuracy = _train_epoch(network, optimizer, x, y, batch_size, decay,
                                               rng.permutation(len(x)), last_finite)
                 seconds = time.perf_counter() - start
                 val_loss, val_accuracy = evaluate(network, x_val, y_val)

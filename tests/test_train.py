@@ -324,6 +324,18 @@ def test_a_learning_rate_that_is_far_too_high_is_an_error_with_advice(activation
     assert issubclass(Diverged, ArithmeticError)
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_numpys_floats_give_the_bits_of_pythons(optimizer: str) -> None:
+    """A rate from np.logspace or a table would else turn every step to float64: slow, other bits."""
+    data = digits()
+    ends = []
+    for kind in (float, np.float64):
+        settings = {"learning_rate": kind(1e-3), "weight_decay": kind(5e-4)}
+        network, _ = run(data, 8, optimizer=optimizer, epochs=2, **settings)
+        ends.append(network.parameters)
+    assert np.array_equal(*ends)
+
+
 def test_a_diverging_run_is_quiet_but_for_its_error(recwarn: pytest.WarningsRecorder) -> None:
     data = small()
     network = network_for(data, 16, 16, activation="relu")
