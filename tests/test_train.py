@@ -326,7 +326,7 @@ def test_a_learning_rate_that_is_far_too_high_is_an_error_with_advice(activation
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_numpys_floats_give_the_bits_of_pythons(optimizer: str) -> None:
-    """A rate from np.logspace or a table would else turn every step to float64: slow, other bits."""
+    """A rate from np.logspace would else turn every step to float64: slower, other bits."""
     data = digits()
     ends = []
     for kind in (float, np.float64):
