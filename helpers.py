@@ -713,7 +713,7 @@ class Optimizer:
             if hasattr(self, name):
                 low, high, include = (0, 1, "left") if "beta" in name else (0, None, "neither")
                 _check_number(getattr(self, name), name, Real, low, high, include)
-                setattr(self, name, float(getattr(self, name)))  # np.float64 would make steps so
+                setattr(self, name, float(getattr(self, name)))  # np.float64 makes arrays float64
         self.t, self.loss = 0, np.nan
 
     def step(self, parameters: Array, gradients: Array) -> None:
