@@ -54,7 +54,7 @@ import sys
 import time
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -88,10 +88,9 @@ if find_spec("tensorflow") is None:
 # ── Checks and files ──────────────────────────────────────────────────────────────────────────────
 
 
-def _check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
+def _check_choice(value: Any, name: str, choices: Collection) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``; the message lists them all."""
-    choices = list(choices)
-    if value not in choices:
+    if value not in list(choices):  # a dictionary could not look for what has no hash
         raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}; got {value!r}")
 
 
@@ -106,12 +105,12 @@ def _check_number(value: Any, name: str, kind: type, low: float | None = None,
 def _check(**arguments: Any) -> None:
     """Raise TypeError or ValueError unless each argument is what its name stands for everywhere."""
     low = {"epochs": 1, "batch_size": 1, "workers": 1, "hidden_layers": 0, "hidden_size": 1}
+    include = {"learning_rate": "neither", "weight_decay": "left"}  # is 0 in the range?
     for name, value in arguments.items():
         if name in (registries := _registries()):
             _check_choice(value, name, registries[name])
-        elif name in ("learning_rate", "weight_decay"):
-            side = "neither" if name == "learning_rate" else "left"
-            _check_number(value, name, Real, 0, None, side)
+        elif name in include:
+            _check_number(value, name, Real, 0, None, include[name])
         else:
             _check_number(value, name, Integral, low.get(name, 0), 2**32 - 1)
 
@@ -325,10 +324,8 @@ def _find_arrays(name: str) -> tuple[dict[str, Array] | None, str, list[str]]:
 
 def _verified(arrays: dict[str, Array], name: str) -> dict[str, Array]:
     """The arrays themselves when their SHA-256 is the published one; else ValueError."""
-    digest, arrays = hashlib.sha256(), {k: np.ascontiguousarray(arrays[k], np.uint8) for k in _KEYS}
-    for key in _KEYS:
-        digest.update(arrays[key].data)
-    found = arrays["x_train"].shape[1:], digest.hexdigest()
+    arrays = {key: np.ascontiguousarray(arrays[key], np.uint8) for key in _KEYS}
+    found = arrays["x_train"].shape[1:], hashlib.sha256(b"".join(arrays.values())).hexdigest()
     expected = _SOURCES[name].image_shape, _SOURCES[name].sha256
     if found != expected:
         raise ValueError(f"image shape and SHA-256 are {found}, expected {expected}")
@@ -350,11 +347,10 @@ def _from_keras(name: str) -> dict[str, Array]:
     keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     if not (keras_home / "datasets" / source.cached).exists() and not _reachable(source.host):
         raise ConnectionError(f"{source.host} does not answer")
-    module = import_module(f"keras.datasets.{name}")
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10)  # a stalled download raises instead of hanging
     try:
-        train, test = module.load_data()
+        train, test = import_module(f"keras.datasets.{name}").load_data()
     finally:
         socket.setdefaulttimeout(timeout)
     return dict(zip(_KEYS, [*train, *test], strict=True))
@@ -837,8 +833,7 @@ class Nadam(Adam):
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD, "momentum": Momentum, "nesterov": Nesterov,
-    "rmsprop": RMSprop, "adam": Adam, "nadam": Nadam,
-}
+    "rmsprop": RMSprop, "adam": Adam, "nadam": Nadam}
 
 
 def _registries() -> dict[str, dict]:
@@ -1062,11 +1057,10 @@ def train_config(config: Config, data: Dataset, *, on_epoch: OnEpoch = None,
                  progress: bool = False) -> tuple[Network, pd.DataFrame]:
     """Build the network that a configuration (see `check_config`) describes, and train it."""
     c = check_config(config)
-    sizes = data.network_sizes([c["hidden_size"]] * c["hidden_layers"])
-    network = Network(sizes, c["activation"], c["weight_init"], c["loss"], c["seed"])
-    names = ("optimizer", "learning_rate", "epochs", "batch_size", "weight_decay", "seed")
-    settings = {name: c[name] for name in names}
-    return network, train(network, data, **settings, on_epoch=on_epoch, progress=progress)
+    sizes = data.network_sizes([c.pop("hidden_size")] * c.pop("hidden_layers"))
+    parts = {name: c.pop(name) for name in ("activation", "weight_init", "loss")}
+    network = Network(sizes, **parts, seed=c["seed"])  # what is left in c is for `train`
+    return network, train(network, data, **c, on_epoch=on_epoch, progress=progress)
 
 
 def train_many(configs: Iterable[Config], data: Dataset, *, workers: int | None = None,
@@ -1240,8 +1234,7 @@ def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None =
     waiting = _fill_queue(study, plan, count, "://" not in storage)
     task = (sweep, data, storage, name, project, seed)
     list(in_parallel(_run_trial, [task] * waiting, workers, progress, ordered=False))
-    done = [t.user_attrs["row"] for t in _live(study) if "row" in t.user_attrs]
-    rows = {row["name"]: row for row in done}
+    rows = {row["name"]: row for t in _live(study) if (row := t.user_attrs.get("row"))}
     names = rows if plan is None else [n for n in map(run_name, plan) if n in rows]
     return pd.DataFrame([rows[n] for n in names][:count])
 

@@ -47,6 +47,11 @@ def notebook_paths(names: list[str] | None = None) -> list[Path]:
     return [p for p in paths if not names or p.name.startswith(tuple(names))]
 
 
+def minutes(page: Page) -> float:
+    """How long a notebook took when its outputs were refreshed; 0 where it never was."""
+    return page.notebook.metadata.get("workbook", {}).get("minutes", 0)
+
+
 def set_environment(records: Path, keep: bool = False) -> None:
     """Settle what kernels inherit, so that a run depends on the notebook and on nothing else."""
     if not keep:  # a search must not resume from an older run's state
@@ -210,10 +215,15 @@ def test() -> int:
     set_environment(LOCAL / "test")
     units = ["-n3", "tests"]  # three at a time: many wait more than compute
     nbval = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
-    notebooks = ["-n2", "--dist=loadfile", *nbval, "notebooks"]
+    # Three notebooks at a time, each with half of the cores for its workers: a notebook that reads
+    # or starts leaves no core idle, and not many more processes compute than there are cores. The
+    # longest come first, so that none is left over.
+    half = {"LOKY_MAX_CPU_COUNT": str(max((os.cpu_count() or 1) // 2, 1)), **os.environ}
+    paths = sorted(notebook_paths(), key=lambda path: minutes(Page.read(path)), reverse=True)
+    notebooks = ["-n3", "--dist=loadfile", "--no-loadscope-reorder", *nbval, *map(str, paths)]
     return max(
-        subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT).returncode
-        for arguments in (units, notebooks)
+        subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=env).returncode
+        for arguments, env in ((units, os.environ), (notebooks, half))
     )
 
 
@@ -223,6 +233,11 @@ def copy_project(folder: Path) -> None:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, target)
+    commit_all(folder)
+
+
+def commit_all(folder: Path) -> None:
+    """Make a folder a repository of its own, with everything in it committed."""
     git = ["git", "-c", "user.name=copy", "-c", "user.email=copy@localhost"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "--no-verify", "-m", "copy"]):
         subprocess.run([*git, *command], cwd=folder, check=True)
@@ -241,6 +256,8 @@ def test_fallback() -> int:
             environment |= {name: dead, name.upper(): dead}
         environment |= dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1")
         environment["KERAS_HOME"] = str(keras_home)
+        # Here every notebook's worker processes are real ones, even where there are two cores.
+        environment.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count()))
         command = [sys.executable, ".ci/workbook.py", "test"]
         return subprocess.run(command, cwd=copy, env=environment).returncode
 
@@ -279,11 +296,10 @@ def notebook_table(readme: str) -> str:
         link = f"[{path.name[:2]} {title}](notebooks/{path.name})"
         kept = re.search(rf"\(notebooks/{path.name}\) \|([^|\n]*)\|([^|\n]*)\|", readme)
         question, lesson = (cell.strip() for cell in kept.groups()) if kept else ("", "")
-        minutes = page.notebook.metadata.get("workbook", {}).get("minutes", "")
         cells = notebook_rules.tagged(page, "headline")
         headline = notebook_rules.data_of(cells[0], "text/markdown") if cells else None
         result = " ".join((headline or "").split()).replace("|", "\\|")
-        rows.append(f"| {link} | {question} | {lesson} | {minutes} | {result} |")
+        rows.append(f"| {link} | {question} | {lesson} | {minutes(page) or ''} | {result} |")
     return "\n".join(rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,27 @@ def project(tmp_path: Path) -> Path:
     folder.mkdir()
     copy_project(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def _bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This project without its notebooks, committed; to be copied, as that is quicker."""
+    from workbook import commit_all, copy_project
+
+    folder = tmp_path_factory.mktemp("bare") / "project"
+    folder.mkdir()
+    copy_project(folder)
+    for path in (folder / "notebooks").glob("*.ipynb"):
+        path.unlink()
+    shutil.rmtree(folder / ".git")
+    commit_all(folder)
+    return folder
+
+
+@pytest.fixture
+def empty(_bare: Path, tmp_path: Path) -> Path:
+    """A committed copy of this project with no notebook, which a test may change."""
+    return shutil.copytree(_bare, tmp_path / "empty")
 
 
 def workbook(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

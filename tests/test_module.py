@@ -16,7 +16,7 @@ import pytest
 import helpers
 
 SOURCE = Path(helpers.__file__)
-CODE_LINES, WITH_DOCSTRINGS = 1033, 1300
+CODE_LINES, WITH_DOCSTRINGS = 1026, 1293
 
 
 def lines_of(text: str) -> tuple[set[int], set[int]]:

@@ -104,7 +104,7 @@ MUTANTS = [
     ),
     # 16. A name that stands for another rule; an entry point that does not pass a name on
     (16, '"nadam": Nadam', '"nadam": Adam'),
-    (16, 'c["weight_init"], c["loss"],', 'c["weight_init"], "cross_entropy",'),
+    (16, "Network(sizes, **parts,", 'Network(sizes, **{**parts, "loss": "cross_entropy"},'),
     (16, "sizes, self.activation, self.weight_init,", 'sizes, self.activation, "xavier",'),
     # 17. Half of the squared error reported; the penalty without its half; the penalty left out
     (17, 'return np.einsum("nk,nk->n", p, p)', 'return 0.5 * np.einsum("nk,nk->n", p, p)'),
