@@ -23,6 +23,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import quick_import  # noqa: F401  before nbformat
+
+# isort: split
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -64,6 +67,7 @@ def set_environment(records: Path, keep: bool = False) -> None:
     os.environ.update(
         WORKBOOK_REPORTS=str(records),
         WANDB_SILENT="true",
+        WANDB_X_SAVE_REQUIREMENTS="false",  # the same list of packages with each of 100 runs
         OMP_NUM_THREADS="1",  # float32 products differ in their last bits between thread counts
         OPENBLAS_NUM_THREADS="1",
         MKL_NUM_THREADS="1",
@@ -213,17 +217,20 @@ def test() -> int:
     used it, and kernels started from there would look for a service that is gone.
     """
     set_environment(LOCAL / "test")
+    pytest = [sys.executable, "-m", "pytest", "-p", "quick_import"]
     units = ["-n3", "tests"]  # three at a time: many wait more than compute
     nbval = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
     # Three notebooks at a time, each with half of the cores for its workers: a notebook that reads
     # or starts leaves no core idle, and not many more processes compute than there are cores. The
     # longest come first, so that none is left over.
-    half = {"LOKY_MAX_CPU_COUNT": str(max((os.cpu_count() or 1) // 2, 1)), **os.environ}
+    folders = [str(ROOT / ".ci"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    half = {"LOKY_MAX_CPU_COUNT": str(max((os.cpu_count() or 1) // 2, 1)), **environment}
     paths = sorted(notebook_paths(), key=lambda path: minutes(Page.read(path)), reverse=True)
     notebooks = ["-n3", "--dist=loadfile", "--no-loadscope-reorder", *nbval, *map(str, paths)]
     return max(
-        subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=env).returncode
-        for arguments, env in ((units, os.environ), (notebooks, half))
+        subprocess.run([*pytest, *arguments], cwd=ROOT, env=env).returncode
+        for arguments, env in ((units, environment), (notebooks, half))
     )
 
 
