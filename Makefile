@@ -1,5 +1,5 @@
 # Everything a reader needs, from a fresh machine with Python ≥ 3.11, make and git.
-# On Windows, or without make, the README shows the commands beneath each target.
+# On Windows, or without make, call what is beneath a target yourself: the README shows how.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,6 +50,6 @@ colab: $(VENV)/.installed  ## stamp a fork's address: make colab REPO=https://gi
 bench: $(VENV)/.installed  ## seconds an epoch beside PyTorch and scikit-learn, peak memory
 	$(WORKBOOK) bench
 
-clean:  ## remove the environment, pages and caches; your own records in reports/local stay
+clean:  ## remove the environment, pages, caches and what make's own runs recorded
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache reports/*.html
 	cd reports/local 2>/dev/null && rm -rf run test refresh notebooks pages ipython || true

@@ -26,8 +26,9 @@ MAY_OPEN_THE_TEST_SET = {"05", "07", "10", "11"}
 
 FALLBACK_SIGNS = ("**Fallback:", "expected on digits")  # a test compares them with helpers
 MACHINE_PATH = re.compile(
-    r"(?<![\w.])(/root|/tmp|/private|/var/folders|/var/tmp|/work|/workspace|/mnt|/media|/scratch)/"
-    r"|(?<![\w.])(/\w+)?/(home|Users|Volumes)/[\w.-]+/|\b[A-Z]:\\+\w"
+    r"(?<![\w.])(/tmp|/private|/var/folders|/var/tmp|/work|/workspace|/mnt|/media|/scratch)/"
+    r"|(?<![\w.])(/root\b|/opt/conda\b|/content/)"
+    r"|(?<![\w.])(/\w+)?/(home|Users|Volumes)/[\w.-]+|\b[A-Z]:\\+\w"
     r"|\b[a-z]:\\+Users\\"
 )
 SKIPS = re.compile(r"(?m)^ *# *(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)")

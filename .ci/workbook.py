@@ -175,17 +175,20 @@ def publish(folder: Path) -> None:
 def refresh(names: list[str]) -> int:
     """Refresh committed outputs, records and the README's table; a failing notebook writes none."""
     require_real_data()
-    staging = LOCAL / "refresh"
+    staging, refreshed = LOCAL / "refresh", []
     for path in notebook_paths(names):
         set_environment(staging)
         page, failed = execute(path)
         failed += notebook_rules.no_error(page)  # stderr, too: a warning is not committed
         if failed:
             print(f"{path.stem} and what it records stay as they were:", *failed, file=sys.stderr)
-            return 1
-        write_whole(path, page.text)
+            break
         publish(staging)
-    return update_readme()
+        write_whole(path, page.text)
+        refreshed.append(path)
+    if refreshed:  # those before one that failed, too
+        update_readme()
+    return int(bool(failed))
 
 
 def record(names: list[str]) -> int:
@@ -228,10 +231,11 @@ def test() -> int:
     half = {"LOKY_MAX_CPU_COUNT": str(max((os.cpu_count() or 1) // 2, 1)), **environment}
     paths = sorted(notebook_paths(), key=lambda path: minutes(Page.read(path)), reverse=True)
     notebooks = ["-n3", "--dist=loadfile", "--no-loadscope-reorder", *nbval, *map(str, paths)]
-    return max(
+    codes = [  # a list, so that both run; a process that was killed has a code below zero
         subprocess.run([*pytest, *arguments], cwd=ROOT, env=env).returncode
         for arguments, env in ((units, environment), (notebooks, half))
-    )
+    ]
+    return int(any(codes))
 
 
 def copy_project(folder: Path) -> None:
@@ -382,6 +386,15 @@ def stamp(setup_cell: str, address: str) -> str:
 # ── The command line ──────────────────────────────────────────────────────────────────────────────
 
 
+def require_writable(folder: Path) -> None:
+    """Stop, before any work, unless files can be written to a folder; it is made where absent."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise SystemExit(f"{folder} cannot be written ({error}): make it writable first") from None
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -399,6 +412,8 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):  # Windows encodes for a pipe as its code page says
         stream.reconfigure(encoding="utf-8", errors="replace")
 
+    if arguments.command in ("run", "test", "notebooks", "record", "pages"):
+        require_writable(LOCAL)
     match arguments.command:
         case "run":
             return run()

@@ -115,7 +115,11 @@ BREAKS: dict[str, list[Break]] = {
         lambda n, path=path: n.cells[2].outputs.append(says(f"saved to {path}"))
         for path in (
             "/root/x.csv",
+            "/root",
             "/home/ada/x.csv",
+            "/home/ada",
+            "/opt/conda/lib/x.py",
+            "/content/x.csv",
             "/Users/ada/x.csv",
             "/tmp/x.csv",
             "/work/x.csv",

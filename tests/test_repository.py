@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,29 @@ def test_every_package_has_its_reason() -> None:
 def test_dependencies_are_ranges_below_the_next_major_version() -> None:
     everything = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["torch"]]
     assert [d for d in everything if not re.fullmatch(r"[\w-]+>=[\d.]+,<\d+", d)] == []
+
+
+def imports_of(name: str) -> set[str]:
+    """The packages that a module or a notebook of this project imports."""
+    sources = [read(name)]
+    if name.endswith(".ipynb"):
+        sources = [cell.source for cell in notebook_rules.Page.read(ROOT / name).code]
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    found |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return {module.split(".")[0] for module in found}
+
+
+def test_every_package_that_is_imported_is_listed() -> None:
+    listed = {re.split("[<>=]", name)[0] for name in PROJECT["dependencies"]} | {"torch"}
+    owners, code = metadata.packages_distributions(), (".py", ".ipynb")
+    files = [name for name in project_files() if name.endswith(code)]
+    ours = {Path(name).stem for name in files}
+    assert {"numpy", "wandb", "torch"} <= {module for name in files for module in imports_of(name)}
+    for name in files:
+        for module in imports_of(name) - ours - set(sys.stdlib_module_names):
+            packages = {package.lower() for package in owners.get(module, [module])}
+            assert packages & listed, f"{name} imports {module}, of {packages}"
 
 
 def test_the_wheel_holds_helpers_alone(tmp_path: Path) -> None:
@@ -139,13 +164,23 @@ RUN_BY_A_TEST = {
     "make bench": "test_bench_compares_and_prints_ratios",
     "make PYTHON=python3.12 run": "test_make_takes_another_python_and_refuses_an_old_one",
     "make colab REPO=https://github.com/owner/name": "test_colab_stamps_everything_once",
+    "make colab": "test_colab_stamps_everything_once",
+    "make colab REPO=https://github.com/you/your-fork": "test_colab_stamps_everything_once",
+    "make clean": "test_make_clean_leaves_what_is_yours",
+    '.venv/bin/python -m pip install --editable ".[torch]"': "test_the_torch_extra_is_torch",
+    "git tag -f v1.0.0": "test_a_fork_moves_the_tag_to_its_stamped_commit",
+    "git push origin HEAD": "test_a_fork_moves_the_tag_to_its_stamped_commit",
+    "git push -f origin v1.0.0": "test_a_fork_moves_the_tag_to_its_stamped_commit",
 }
+NEEDS_AN_ACCOUNT = {".venv/bin/wandb login", "wandb sync wandb/offline-run-*"}
 
 
 def commands_of(markdown: str) -> list[str]:
-    """Every command in a text's fenced shell blocks."""
+    """Every command in a text's fenced shell blocks and between its lines."""
     blocks = re.findall(r"(?ms)^ *```(?:bash|sh|shell|console|powershell) *\n(.*?)^ *```", markdown)
     lines = [re.sub(r"\s+#.*", "", line).strip() for block in blocks for line in block.splitlines()]
+    prose = re.sub(r"(?ms)^ *```.*?^ *```", "", markdown)
+    lines += re.findall(r"`((?:make|git|\.venv/bin/\w+|python|pip|wandb|conda) [^`]+)`", prose)
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -160,15 +195,40 @@ def test_every_command_in_the_readme_is_run_by_ci_or_by_a_test() -> None:
     tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("*.py"))
     commands = commands_of(read("README.md"))
     assert "make run" in commands and "make test" in commands
-    for command in commands:
+    for command in set(commands) - NEEDS_AN_ACCOUNT:
         test = RUN_BY_A_TEST.get(command)
         assert command in steps_of(WORKFLOW) or (test and f"def {test}(" in tests), command
 
 
 def test_a_command_that_nothing_runs_is_noticed() -> None:
     text = "```bash\nmake dinner  # tonight\n# only a comment\n```\n```python\nx = 1\n```"
-    assert commands_of(text) == ["make dinner"]
+    assert commands_of(text + "\nthen `make tea`, and `x = 1`") == ["make dinner", "make tea"]
     assert "make dinner" not in steps_of(WORKFLOW) | set(RUN_BY_A_TEST)
+
+
+def test_the_torch_extra_is_torch() -> None:
+    assert [d.split(">")[0] for d in PROJECT["optional-dependencies"]["torch"]] == ["torch"]
+    assert "torch" not in " ".join(PROJECT["dependencies"])
+
+
+def test_a_fork_moves_the_tag_to_its_stamped_commit(tmp_path: Path) -> None:
+    fork = tmp_path / "fork"
+    commands = [
+        ["git", "init", "-q", "--bare", str(tmp_path / "origin")],
+        ["git", "clone", "-q", str(tmp_path / "origin"), str(fork)],
+    ]
+    for command in commands:
+        subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    ours = ["git tag -f v1.0.0", "git push origin HEAD", "git push -f origin v1.0.0"]
+    assert set(ours) <= set(commands_of(read("README.md"))) and notebook_rules.TAG == "v1.0.0"
+    identity = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for message in ("before", "stamped"):
+        for command in ([*identity, "commit", "-q", "--allow-empty", "-m", message],
+                        *map(str.split, ours)):
+            subprocess.run(command, cwd=fork, capture_output=True, check=True)
+    log = ["git", "log", "-1", "--format=%s", "v1.0.0"]
+    found = subprocess.run(log, cwd=tmp_path / "origin", capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "stamped"
 
 
 def test_ci_covers_the_systems_and_pythons_that_are_promised() -> None:
@@ -198,6 +258,37 @@ def test_every_make_target_calls_a_command_that_exists() -> None:
 
 
 @NEEDS_MAKE
+def test_every_make_target_hands_its_arguments_on(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / ".venv" / ".installed").touch()
+    script = ".venv/bin/python .ci/workbook.py"
+    expected = {"run": f"{script} run", "test": f"{script} test", "lint": f"{script} lint",
+                "test-fallback": f"{script} test --fallback", "bench": f"{script} bench",
+                "notebooks": f"{script} notebooks 03 07", "record": f"{script} record 03 07",
+                "colab": f'{script} colab "https://x" "https://y"',
+                "lab": ".venv/bin/jupyter lab --no-browser"}
+    for target, last in expected.items():
+        plan = ["make", "--dry-run", target, "NAMES=03 07", "REPO=https://x", "REPORT=https://y",
+                "LAB_OPTIONS=--no-browser"]
+        steps = subprocess.run(plan, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert last in map(str.strip, steps.stdout.splitlines()), target
+
+
+@NEEDS_MAKE
+def test_make_clean_leaves_what_is_yours(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    gone = [".venv/x", "reports/index.html", "reports/local/run/sweep.csv", "reports/local/pages/a"]
+    kept = ["reports/local/sweep.csv", "reports/local/wandb/run", "reports/sweep.csv", "data/a.npz"]
+    for name in gone + kept:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, check=True)
+    assert [name for name in gone + kept if (tmp_path / name).exists()] == kept
+
+
+@NEEDS_MAKE
 def test_make_takes_another_python_and_refuses_an_old_one(project: Path) -> None:
     old = project / "old-python"
     old.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 1\necho Python 3.9.1\n')
@@ -218,11 +309,45 @@ def test_the_ci_script_is_executable_and_well_formed() -> None:
     subprocess.run(["bash", "-n", ".ci/run"], cwd=ROOT, check=True)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="bash")
+@pytest.mark.parametrize("trouble", ["", "lint", "test", "test-fallback", "a change"])
+def test_the_ci_script_runs_every_check_and_leaves_a_clean_tree(
+    tmp_path: Path, trouble: str
+) -> None:
+    tree, log = tmp_path / "tree", tmp_path / "log"
+    for folder in (tree / ".ci", tree / ".venv" / "bin", tmp_path / "shared" / "data"):
+        folder.mkdir(parents=True)
+    shutil.copy(ROOT / ".ci" / "run", tree / ".ci" / "run")
+    (tree / ".gitignore").write_text(".venv/\n")
+    change = f'[ "$1" = test ] && touch "{tree}/left"' if trouble == "a change" else ""
+    script = f'#!/bin/sh\necho "$1 ${{WORKBOOK_DATA#{tmp_path}/}}" >> "{log}"\n{change}\n'
+    script += f'[ "$1" != "{trouble}" ]\n'
+    for name in ("make", "tree/.venv/bin/python"):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    workbook.commit_all(tree)
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("WORKBOOK_DATA", None)
+    result = subprocess.run([tree / ".ci" / "run"], env=environment, capture_output=True, text=True)
+    steps = [line.split() for line in log.read_text().splitlines()]
+    assert all(step[1:] == ["shared/data"] for step in steps)
+    names = [step[0] for step in steps if step[0] != "-m"]
+    expected = [".venv/.installed", "lint", "test", "test-fallback"]
+    assert names == expected[: expected.index(trouble) + 1 if trouble in expected else None]
+    assert (result.returncode == 0) == (trouble == "")
+    assert ("left changes behind" in result.stdout) == (trouble == "a change")
+
+
+def test_all_notebooks_together_took_at_most_thirty_minutes() -> None:
+    pages = [notebook_rules.Page.read(path) for path in workbook.notebook_paths()]
+    assert 0 < sum(map(workbook.minutes, pages)) <= 30
+
+
 def test_committed_notebooks_differ_in_results_alone() -> None:
     """No time stamp, no kernel of somebody's: what `make notebooks` strips stays stripped."""
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         notebook = json.loads(path.read_text(encoding="utf-8"))
         assert set(notebook["metadata"]) == {"kernelspec", "language_info", "workbook"}, path
-        for metadata in (cell["metadata"] for cell in notebook["cells"]):
-            folded = {"jupyter": {"source_hidden": True}} if "answer" in str(metadata) else {}
-            assert {k: v for k, v in metadata.items() if k != "tags"} == folded, path
+        for told in (cell["metadata"] for cell in notebook["cells"]):
+            folded = {"jupyter": {"source_hidden": True}} if "answer" in str(told) else {}
+            assert {k: v for k, v in told.items() if k != "tags"} == folded, path

@@ -127,6 +127,32 @@ def test_the_longest_notebooks_come_first_and_share_the_cores(
     assert "LOKY_MAX_CPU_COUNT" not in alone and together["LOKY_MAX_CPU_COUNT"] == "4"
 
 
+@pytest.mark.parametrize(
+    ("codes", "failed"), [((0, 0), 0), ((-9, 0), 1), ((0, -11), 1), ((1, 0), 1)]
+)
+def test_a_test_run_that_was_killed_has_failed(
+    monkeypatch: pytest.MonkeyPatch, codes: tuple[int, int], failed: int
+) -> None:
+    ends = iter(codes)
+    monkeypatch.setattr(commands, "set_environment", lambda records: None)
+    monkeypatch.setattr(
+        commands.subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a[0], next(ends))
+    )
+    assert commands.test() == failed
+    assert next(ends, None) is None, "both run, whatever the first does"
+
+
+@pytest.mark.parametrize("command", ["run", "test", "notebooks", "record", "pages"])
+def test_reports_that_cannot_be_written_stop_a_command_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (tmp_path / "reports").write_text("a file where the folder should be")
+    monkeypatch.setattr(commands, "LOCAL", tmp_path / "reports" / "local")
+    monkeypatch.setattr(sys, "argv", ["workbook.py", command])
+    with pytest.raises(SystemExit, match="reports.local cannot be written .*make it writable"):
+        commands.main()
+
+
 def test_the_fallback_has_no_data_no_network_and_no_earlier_record(
     empty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,14 +206,15 @@ def test_notebooks_refreshes_outputs_records_and_the_table(empty: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[2].metadata["tags"] = ["answer"]
     nbformat.write(notebook, path)
-    save(empty, "02_b.ipynb", "1 / 0")
+    save(empty, "02_b.ipynb", "1 / 0")  # it fails, and takes nothing from the one before it
     row = "| [01 An old title](notebooks/01_a.ipynb) | Q1 | to look first | 9 | old |"
     readme = (empty / "README.md").read_text(encoding="utf-8")
     readme = readme.replace("<!-- notebooks:begin -->", f"<!-- notebooks:begin -->\n{row}")
     (empty / "README.md").write_text(readme, encoding="utf-8")
     commit(empty)
-    result = workbook(empty, "notebooks", "01")
-    assert result.returncode == 0, result.stderr
+    result = workbook(empty, "notebooks")
+    assert result.returncode == 1
+    assert "02_b and what it records stay as they were" in result.stderr
     page = Page.read(path)
     assert page.outputs[0].text == "42\n"
     assert page.notebook.metadata.workbook.minutes > 0
@@ -231,9 +258,10 @@ def test_a_failing_notebook_writes_nothing(empty: Path, trouble: str) -> None:
     assert changes(empty) == ""
 
 
-def test_an_unknown_notebook_is_named(empty: Path) -> None:
-    with_stub(empty, known=True)
-    assert "no notebook begins with '99'" in workbook(empty, "notebooks", "99").stderr
+def test_notebooks_are_picked_by_the_beginning_of_their_names() -> None:
+    assert [path.name[:2] for path in commands.notebook_paths(["07", "03_back"])] == ["03", "07"]
+    with pytest.raises(SystemExit, match="no notebook begins with '99'"):
+        commands.notebook_paths(["03", "99"])
 
 
 # ── pages ─────────────────────────────────────────────────────────────────────────────────────────
