@@ -54,7 +54,7 @@ import sys
 import time
 import urllib.request
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -77,6 +77,7 @@ OnEpoch = Callable[[dict[str, float]], bool | None] | None  # takes an epoch's r
 Config = Mapping[str, Any]  # a configuration, see `check_config`; a sweep, or its parameters
 
 _HERE = Path(__file__).resolve().parent
+_STARTED = time.time_ns()  # with a process's number: containers number theirs alike
 # Installed with pip, this file lies among other packages: then the working folder takes its place.
 ROOT = _HERE if (_HERE / "notebooks").is_dir() else Path.cwd()
 
@@ -90,7 +91,7 @@ if find_spec("tensorflow") is None:
 
 def _check_choice(value: Any, name: str, choices: Collection) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``; the message lists them all."""
-    if value not in list(choices):  # a dictionary could not look for what has no hash
+    if not isinstance(value, Hashable) or value not in list(choices):
         raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}; got {value!r}")
 
 
@@ -121,7 +122,7 @@ def write_whole(path: Path, write: Callable[[Any], None]) -> None:
     write : called with the open binary file. Raises OSError. Used in notebooks 09 and 11.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -170,7 +171,7 @@ def reports_folder() -> Path:
 
 
 def save_record(table: pd.DataFrame, name: str, data: Dataset) -> Path:
-    """Write ``table`` as ``<name>.csv`` into `reports_folder` with a first column ``data``.
+    """Write ``table`` as ``<name>.csv`` into `reports_folder` with a last column ``data``.
 
     Taught in notebook 04. Raises OSError when that cannot be written; the file is left as it was.
     """
@@ -185,7 +186,7 @@ def load_record(name: str, data: Dataset) -> tuple[pd.DataFrame, str]:
 
     Returns the table and a sentence that says where it is from. The tracked record in ``reports/``
     is of the real data, so on the fallback it stands in when no run of your own is there.
-    Raises FileNotFoundError when neither exists. Used in notebooks 05 and 07 to 11.
+    Raises FileNotFoundError when neither exists. Used in notebooks 01, 05 and 07 to 11.
     """
     own, tracked = (folder / f"{name}.csv" for folder in (reports_folder(), ROOT / "reports"))
     if own.is_file() and (table := pd.read_csv(own))["data"].eq(data.name).all():
@@ -525,7 +526,7 @@ class Network:
         if len(names) != hidden:
             raise ValueError(f"activation must be one name or {hidden} names; got {len(names)}")
         _check(weight_init=weight_init, loss=loss, seed=seed)
-        if np.dtype(dtype) not in (np.float32, np.float64):
+        if dtype not in (np.float32, np.float64, float, "float32", "float64"):
             raise ValueError(f"dtype must be float32 or float64; got {dtype!r}")
         self.layer_sizes, self.dtype = [int(s) for s in sizes], np.dtype(dtype)
         self.activation, self.weight_init, self.loss, self.seed = names, weight_init, loss, seed
@@ -546,8 +547,7 @@ class Network:
     def _views(self, flat: Array) -> tuple[list[Array], list[Array]]:
         shapes = list(pairwise(self.layer_sizes))
         parts = np.split(flat, np.cumsum([i * o for i, o in shapes] + self.layer_sizes[1:-1]))
-        weights = [w.reshape(s) for w, s in zip(parts, shapes, strict=False)]
-        return weights, parts[len(shapes):]
+        return [w.reshape(s) for w, s in zip(parts, shapes, strict=False)], parts[len(shapes):]
 
     # Pickle would turn the views into copies: leave them out, lay them anew.
     def __getstate__(self) -> dict:
@@ -579,8 +579,7 @@ class Network:
 
         Raises ValueError when x is empty, has another width or holds NaN or infinity.
         """
-        log_p = self._log_probabilities(self._check_x(x))
-        return np.exp(log_p, out=log_p)
+        return np.exp(self._log_probabilities(self._check_x(x)))
 
     def _log_probabilities(self, x: Array) -> Array:
         a = x
@@ -606,9 +605,8 @@ class Network:
         """
         x, y = self._check_xy(x, y)
         _check(weight_decay=weight_decay)
-        loss = self._backpropagate(x, y, float(weight_decay))
-        w = self.parameters[:self.n_weights]
-        return float(loss + 0.5 * weight_decay * (w @ w))
+        w = self.parameters[:self.n_weights if weight_decay else 0]
+        return float(self._backpropagate(x, y, float(weight_decay)) + 0.5 * weight_decay * (w @ w))
 
     def _workspace(self, n: int) -> tuple:
         """Pre-activations, activations, deltas and slopes of every layer for a batch of n.
@@ -962,7 +960,7 @@ def gradient_check(network: Network, x: Array, y: Array, weight_decay: float = 0
 
     Works on a float64 copy with weights redrawn at Xavier's scale and random biases (at the
     network's own start small weights or zero biases could hide an error), on at most 32 examples,
-    scaled to [−1, 1], all of them away from kinks such as ReLU's. (L(θ+h) − L(θ−h))/2h with
+    each column scaled to [−1, 1], all away from kinks such as ReLU's. (L(θ+h) − L(θ−h))/2h with
     h = 1e-5 is taken for at most 200 entries of a block; the error is ‖a−n‖/(‖a‖+‖n‖).
 
     Columns: block (W1, b1, …), shape, checked, analytic_norm, numeric_norm, error.
@@ -1011,7 +1009,7 @@ def _redraw_away_from_kinks(twin: Network, x: Array, y: Array,
 
     A step h moves z by at most about h·|input|; twenty times that is far enough from ReLU's kink.
     """
-    x, best = x / (np.abs(x).max() or 1), np.arange(0)
+    x, best = x / np.maximum(np.abs(x).max(axis=0), 1e-300), np.arange(0)
     gains = [4 if name == "sigmoid" else 1 for name in twin.activation] + [1]
     for _ in range(500):
         for w, b, gain in zip(twin.weights, twin.biases, gains, strict=True):
@@ -1081,7 +1079,7 @@ def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | N
     """Yield ``function(*a)`` for each tuple, from worker processes with one BLAS thread each.
 
     joblib hands big arrays over by memory map. The registries go along, so that an entry made in a
-    notebook works there too. ``workers`` None: one a core. Used in notebooks 08, 09, 11.
+    notebook works there too. ``workers`` None: one a core. Used in notebooks 03, 08, 09, 11.
     """
     from threadpoolctl import threadpool_limits
 
@@ -1097,8 +1095,8 @@ def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | N
                 yield result
 
 
-def _knowing(entries: dict, function: Callable, arguments: tuple, sender: int = 0) -> Any:
-    for kind, added in entries.items() if sender != os.getpid() else ():  # a copy adds nothing
+def _knowing(entries: dict, function: Callable, arguments: tuple, sender: Any = None) -> Any:
+    for kind, added in entries.items() if sender != (os.getpid(), _STARTED) else ():
         _registries()[kind].update(added)
     return function(*arguments)
 
@@ -1130,7 +1128,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         added = {kind: {name: entries[name] for name in entries.keys() - _BUILT_IN[kind]}
                  for kind, entries in _registries().items()}
         added = joblib.wrap_non_picklable_objects(added, keep_wrapper=False)  # lambdas, too
-        return _knowing, (added, object.__new__, (type(self),), os.getpid()), self.__getstate__()
+        here = os.getpid(), _STARTED  # a copy in the same process adds nothing
+        return _knowing, (added, object.__new__, (type(self),), here), self.__getstate__()
 
     def fit(self, X: Any, y: Any) -> NetworkClassifier:
         """Train on X (n, features) with labels y (n,). Raises ValueError as scikit-learn does."""
@@ -1163,8 +1162,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
 # ── Sweeps: the W&B dictionary, on W&B's server or on this machine ────────────────────────────────
 
 SWEEP: dict[str, Any] = {
-    "name": "feed-forward-10-classes",
-    "method": "random",
+    "name": "feed-forward-10-classes", "method": "random",
     "metric": {"name": "best_val_accuracy", "goal": "maximize"},
     "parameters": {
         "epochs": {"values": [5, 10]},
@@ -1182,7 +1180,7 @@ _RESULTS = ("best_val_accuracy", "train_loss", "train_accuracy", "val_loss", "va
 
 
 def run_name(config: Config) -> str:
-    """A run's name from its configuration: ``hl_3_bs_16_ac_tanh_…``. Notebooks 04, 05, 07, 10."""
+    """A run's name from its configuration: ``hl_3_bs_16_ac_tanh_…``. Notebooks 04, 07 and 10."""
     return "_".join(f"{short}_{config[key]}" for key, short in _SHORT.items() if key in config)
 
 
@@ -1209,7 +1207,7 @@ def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None =
     run: its parameters, name, state (finished, pruned by hyperband, failed: diverged),
     best_val_accuracy, the last epoch's losses and accuracies, epochs_run, seconds, and ``history``
     (every epoch as JSON; notebook 04 unpacks it).
-    Raises ValueError or TypeError, before any run, for what cannot be done.
+    Raises ValueError, TypeError or OSError, before any run, for what cannot be done.
     """
     space = _check_sweep(sweep)
     _check(workers=1 if workers is None else workers, seed=seed)
@@ -1217,22 +1215,23 @@ def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None =
     _check_number(count, "count", Integral, 1, grid and len(grid))
     if len(data.x_val) == 0:
         raise ValueError("data must have validation images: load it with val_fraction > 0")
-    mode = os.environ.get("WANDB_MODE") or "offline"
-    _check_choice(mode, "WANDB_MODE", ["offline", "online", "disabled"])
+    where = {"dir": reports_folder().absolute(), "mode": os.environ.get("WANDB_MODE") or "offline"}
+    _check_choice(where["mode"], "WANDB_MODE", ["offline", "online", "disabled"])
     write_whole(reports_folder() / ".probe", lambda file: None)  # can runs be kept there?
-    (reports_folder() / ".probe").unlink()
-    if mode == "online":
-        return _run_online(sweep, data, count, project, seed)
+    (reports_folder() / ".probe").unlink(missing_ok=True)
+    if where["mode"] == "online":
+        return _run_online(sweep, data, count, project, seed, where)
     storage = os.fspath(storage or reports_folder() / "sweeps.journal")
-    if "://" in storage and storage.startswith("sqlite") and (workers := workers or 1) > 1:
+    storage = storage if "://" in storage else os.path.abspath(storage)  # workers stand elsewhere
+    if storage.startswith("sqlite") and (workers := workers or 1) > 1:
         raise ValueError("storage: SQLite takes one worker; use a journal file or PostgreSQL")
     digest = fingerprint(json.dumps([sweep, data.name, int(seed), __version__]), data.x_train,
                          data.y_train, data.x_val, data.y_val)
     name = f"{sweep.get('name', 'sweep')}-{digest}"
-    study = _open_study(storage, name, sweep)
+    study = _open_study(storage, name, sweep, mend=True)
     plan = None if sweep["method"] == "bayes" else _plan(sweep["method"], space, count, seed)
     waiting = _fill_queue(study, plan, count, "://" not in storage)
-    task = (sweep, data, storage, name, project, seed)
+    task = (sweep, data, storage, name, project, seed, where)  # workers keep an older environment
     list(in_parallel(_run_trial, [task] * waiting, workers, progress, ordered=False))
     rows = {row["name"]: row for t in _live(study) if (row := t.user_attrs.get("row"))}
     names = rows if plan is None else [n for n in map(run_name, plan) if n in rows]
@@ -1318,7 +1317,7 @@ def _plan(method: str, space: Config, count: int, seed: int) -> list[dict]:
     return list(plan.values())
 
 
-def _open_study(storage: str, name: str, sweep: Config) -> Any:
+def _open_study(storage: str, name: str, sweep: Config, mend: bool = False) -> Any:
     """The Optuna study in a journal file or behind a URL; a new one where it is not there yet."""
     import optuna
     from optuna.storages import JournalStorage, RDBStorage, journal
@@ -1330,8 +1329,11 @@ def _open_study(storage: str, name: str, sweep: Config) -> Any:
             engine = RDBStorage(storage, heartbeat_interval=60, grace_period=180)
         else:
             Path(storage).parent.mkdir(parents=True, exist_ok=True)
-            if Path(storage).is_file() and Path(storage).read_bytes()[:1] not in (b"", b"{"):
+            text = Path(storage).read_bytes() if Path(storage).exists() else b""
+            if not b'{"op_code"'.startswith(text[:10]):
                 raise ValueError("not a journal")
+            if mend and text and not text.endswith(b"\n"):  # a killed process leaves half a line
+                os.truncate(storage, text.rfind(b"\n") + 1)
             lock = journal.JournalFileOpenLock(storage, grace_period=10)  # a killed run's lapses
             engine = JournalStorage(journal.JournalFileBackend(storage, lock))
         return optuna.create_study(storage=engine, study_name=name, load_if_exists=True,
@@ -1355,7 +1357,9 @@ def _fill_queue(study: Any, plan: list[dict] | None, count: int, journal: bool) 
     """
     import optuna
 
-    if journal:  # what a journal shows as running was cut off: one call at a time has it open
+    if journal:  # what waits or runs in it was cut off: one call at a time has a journal open
+        while study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.WAITING]):
+            study.ask()
         for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     else:
@@ -1372,7 +1376,7 @@ class _Repeated(Exception):
 
 
 def _run_trial(sweep: Config, data: Dataset, storage: str, name: str, project: str,
-               seed: int) -> None:
+               seed: int, where: dict) -> None:
     """Take one trial from the queue and run it. This is what a worker process does."""
     import optuna
 
@@ -1406,7 +1410,7 @@ def _run_trial(sweep: Config, data: Dataset, storage: str, name: str, project: s
             trial.report(row[metric], int(row["epoch"]))
             return row["epoch"] <= top and trial.should_prune()
 
-        row = _logged_run(config, data, project, seed, on_epoch)
+        row = _logged_run(config, data, project, seed, where, on_epoch)
         trial.set_user_attr("row", row)
         if row["state"] != "finished":
             raise Diverged if row["state"] == "failed" else optuna.TrialPruned
@@ -1416,17 +1420,17 @@ def _run_trial(sweep: Config, data: Dataset, storage: str, name: str, project: s
         study.optimize(objective, n_trials=1, catch=(_Repeated, Diverged))
 
 
-def _logged_run(config: dict | None, data: Dataset, project: str, seed: int,
+def _logged_run(config: dict | None, data: Dataset, project: str, seed: int, where: dict,
                 on_epoch: Callable[[dict], bool] = lambda row: False) -> dict[str, Any]:
     """Train one configuration as one W&B run and return its row of the table.
 
-    ``config`` None: it comes from the W&B agent. ``on_epoch`` may return True to prune.
+    ``config`` None: W&B's agent brings it. ``where``: W&B's folder, mode. ``on_epoch`` True: prune.
     """
     import wandb
 
-    with wandb.init(project=project, config=config, dir=reports_folder(),
-                    mode=os.environ.get("WANDB_MODE") or "offline",
-                    settings=wandb.Settings(silent=True, console="off")) as run:
+    # create_new: beside a run that is open, not in its place
+    with wandb.init(project=project, config=config, reinit="create_new" if config else None,
+                    **where, settings=wandb.Settings(silent=True, console="off")) as run:
         config = dict(run.config) if config is None else config
         run.name = run_name(config)
         state, epochs = "finished", [dict.fromkeys(_RESULTS, np.nan)]
@@ -1450,7 +1454,7 @@ def _logged_run(config: dict | None, data: Dataset, project: str, seed: int,
             "seconds": sum(e["seconds"] for e in epochs), "history": json.dumps(epochs)}
 
 
-def _run_online(sweep: Config, data: Dataset, count: int, project: str, seed: int) -> pd.DataFrame:
+def _run_online(sweep: Config, data: Dataset, count: int, project: str, *run: Any) -> pd.DataFrame:
     """The same sweep on W&B's server, with an agent in this process."""
     import wandb
 
@@ -1459,7 +1463,7 @@ def _run_online(sweep: Config, data: Dataset, count: int, project: str, seed: in
                               "sweep on this machine (upload later with `wandb sync`)")
     rows: list[dict] = []
     sweep_id = wandb.sweep(dict(sweep), project=project)
-    wandb.agent(sweep_id, lambda: rows.append(_logged_run(None, data, project, seed)),
+    wandb.agent(sweep_id, lambda: rows.append(_logged_run(None, data, project, *run)),
                 project=project, count=count)
     return pd.DataFrame(rows)
 
@@ -1618,9 +1622,8 @@ def wilson(share: Any, n: Any, z: float = 1.96) -> tuple[Any, Any]:
 def print_versions() -> None:
     """Print the versions that this run's numbers come from; the last line of the set-up cell."""
     names = ("numpy", "pandas", "scikit-learn", "keras", "wandb", "optuna")
-    found = ", ".join(f"{name} {metadata.version(name)}" for name in names
-                      if find_spec(name.replace("scikit-", "sk")))
-    print(f"helpers {__version__} · Python {sys.version.split()[0]} · {found}")
+    found = [f"{n} {metadata.version(n)}" for n in names if find_spec(n.replace("scikit-", "sk"))]
+    print(f"helpers {__version__} · Python {sys.version.split()[0]} · {', '.join(found)}")
 
 
 def banner(data: Dataset) -> None:
@@ -1628,14 +1631,12 @@ def banner(data: Dataset) -> None:
     from IPython.display import Markdown, display
 
     sizes = f"{len(data.x_train):,} training and {len(data.x_val):,} validation images"
+    text = f"**Data:** {data.name}, {sizes}." + (f" Note: {data.note}." if data.note else "")
     if data.name == "digits":
-        display(Markdown(
-            f"> ⚠️ **Fallback: this run uses scikit-learn's small digits** ({sizes}), because the "
-            "full data set could not be had. Everything below works, but numbers and pictures are "
-            "those of the digits. `data/README.md` says how to get the real data."))
-    else:
-        note = f" Note: {data.note}." if data.note else ""
-        display(Markdown(f"> **Data:** {data.name}, {sizes}.{note}"))
+        text = (f"⚠️ **Fallback: this run uses scikit-learn's small digits** ({sizes}), because the "
+                "full data set could not be had. Everything below works, but numbers and pictures "
+                "are those of the digits. `data/README.md` says how to get the real data.")
+    display(Markdown(f"> {text}"))
 
 
 def check_band(what: str, value: float, data: Dataset, **bands: tuple[float, float]) -> None:

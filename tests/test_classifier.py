@@ -174,6 +174,15 @@ def test_a_pickle_brings_the_entries_it_needs(monkeypatch, tmp_path) -> None:
     assert np.array_equal(np.load(tmp_path / "read.npy"), model.predict_proba(X))
 
 
+def test_a_process_of_the_same_number_is_another_process(monkeypatch) -> None:
+    """In two containers both may be number 1."""
+    monkeypatch.setitem(ACTIVATIONS, "mine", LAMBDAS)
+    kept = pickle.dumps(quick(activation="mine", epochs=1).fit(X, Y))
+    monkeypatch.delitem(ACTIVATIONS, "mine")
+    monkeypatch.setattr(helpers, "_STARTED", helpers._STARTED + 1)
+    assert len(pickle.loads(kept).predict_proba(X)) == len(X)
+
+
 def test_a_copy_leaves_the_registries_alone(monkeypatch) -> None:
     monkeypatch.setitem(ACTIVATIONS, "mine", LAMBDAS)
     model = quick(activation="mine", epochs=1).fit(X, Y)

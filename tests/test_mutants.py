@@ -64,7 +64,8 @@ MUTANTS = [
     (9, "[:self.n_weights] += weight_decay *", "[:self.n_weights] += 2 * weight_decay *"),
     # 10. The caller's x is changed; what forward returned is overwritten; softmax overflows
     (10, "inputs = [x, *activations[:-1]]", "x -= x.mean(); inputs = [x, *activations[:-1]]"),
-    (10, "np.exp(log_p, out=log_p)", "np.exp(log_p, out=self._workspace(len(x))[1][-1])"),
+    (10, "self._log_probabilities(self._check_x(x)))", "self._log_probabilities(self._check_x(x)), "
+     "out=self._workspace(len(x))[1][-1])"),
     (10, "    z -= z.max(axis=1, keepdims=True)\n", "    z -= 0\n"),
     # 11. Never shuffled; shuffled once; the last batch dropped; not weighted by size
     (11, "rng.permutation(len(x))", "np.arange(len(x))"),
@@ -108,7 +109,7 @@ MUTANTS = [
     (16, "sizes, self.activation, self.weight_init,", 'sizes, self.activation, "xavier",'),
     # 17. Half of the squared error reported; the penalty without its half; the penalty left out
     (17, 'return np.einsum("nk,nk->n", p, p)', 'return 0.5 * np.einsum("nk,nk->n", p, p)'),
-    (17, "loss + 0.5 * weight_decay", "loss + weight_decay"),
+    (17, "+ 0.5 * weight_decay *", "+ weight_decay *"),
     # 18. Axes that say the opposite; a picture that stands the other way round
     (18, 'xlabel="predicted class", ylabel="true', 'ylabel="predicted class", xlabel="true'),
     (18, "sns.heatmap(rates, annot=labels,", "sns.heatmap(rates.T, annot=labels.T,"),

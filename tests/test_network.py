@@ -334,6 +334,30 @@ def test_gradient_check_never_fails_for_the_scale_of_x(scale: float) -> None:
         gradient_check(Network([9, *[16] * depth, 10], activation), x, y)
 
 
+@pytest.mark.parametrize("factor", [1e5, 1e6, 1e12])
+def test_gradient_check_never_fails_for_one_large_column_of_many(factor: float) -> None:
+    rng = np.random.default_rng(1)  # 200 of its weights are drawn: the large column's aren't
+    x, y = rng.random((8, 784)), rng.integers(0, 3, 8)
+    x[:, 0] *= factor
+    gradient_check(Network([784, 32, 3], "tanh"), x, y)
+
+
+def test_names_and_types_that_are_arrays_or_unknown_are_refused_by_name() -> None:
+    for argument, value in (("activation", np.array(["relu", "tanh"])), ("loss", ["a", "b"]),
+                            ("weight_init", np.array(["he"])), ("dtype", "foo"), ("dtype", None)):
+        with pytest.raises(ValueError, match=f"{argument} must be"):
+            Network([4, 5, 6, 3], **{argument: value})
+    for dtype in (np.float32, "float32", np.dtype("float32")):
+        assert Network([4, 3], dtype=dtype).parameters.dtype == np.float32
+
+
+def test_no_decay_adds_nothing_even_to_enormous_weights() -> None:
+    network = Network([4, 3], dtype=np.float32)
+    network.parameters[:] = 1e20
+    x = np.full((2, 4), 1e-20)
+    assert np.isfinite(network.loss_and_gradient(x, np.array([0, 1])))
+
+
 def test_gradient_check_tests_the_class_it_is_given() -> None:
     class Doubled(Network):
         def _backpropagate(self, x: np.ndarray, y: np.ndarray, weight_decay: float) -> float:

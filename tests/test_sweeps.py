@@ -207,9 +207,78 @@ def test_bayes_on_a_second_machine_adds_no_run_to_a_queue_that_others_emptied(tm
     storage, dictionary = tmp_path / "shared.journal", sweep("bayes")
     go(dictionary, 3, storage=storage)
     (name,) = study_names(storage)
+    where = {"dir": tmp_path, "mode": "disabled"}
     for _ in range(2):
-        helpers._run_trial(dictionary, DATA, str(storage), name, "p", 0)
+        helpers._run_trial(dictionary, DATA, str(storage), name, "p", 0, where)
     assert len(finished(storage)) == 3
+
+
+@pytest.mark.parametrize("cut", [1, 40, 3000])
+def test_a_line_that_a_kill_cut_off_costs_no_finished_run(reports: Path, cut: int) -> None:
+    go(sweep(), 3)
+    journal = reports / "sweeps.journal"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-cut])
+    rows = {t["name"]: t["seconds"] for t in finished_lines(whole[:-cut])}
+    table = go(sweep(), 4).set_index("name")
+    assert len(table) == 4 and len(rows) >= 2 - (cut == 3000)
+    assert all(table.loc[name, "seconds"] == seconds for name, seconds in rows.items())
+
+
+def finished_lines(journal: bytes) -> list[dict]:
+    """The rows that whole lines of a journal hold."""
+    lines = [json.loads(line) for line in journal.split(b"\n")[:-1]]
+    return [line["user_attr"]["row"] for line in lines if "row" in line.get("user_attr", {})]
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', "name,accuracy\n", '{"op_codes": 1}'])
+def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine").write_text(text)
+    with pytest.raises(ValueError, match="not a journal"):
+        go(sweep(), 1, storage=tmp_path / "mine")
+    assert (tmp_path / "mine").read_text() == text
+
+
+@pytest.mark.parametrize("method", ["random", "grid", "bayes"])
+def test_after_a_larger_call_was_cut_off_a_smaller_one_runs_its_own_count(
+    method: str, reports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(helpers, "in_parallel", stopped)
+        go(sweep(method), 8)
+    assert len(go(sweep(method), 2)) == 2
+    assert len(finished(reports / "sweeps.journal")) == 2
+    assert len(go(sweep(method), 3)) == len(finished(reports / "sweeps.journal")) == 3
+
+
+def test_workers_of_an_earlier_call_record_where_this_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helpers.train_many([{"epochs": 1}] * 2, DATA, workers=2, progress=False)  # they live on
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("WORKBOOK_REPORTS", "new")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    table = go(sweep(), 2, workers=2, storage="mine.journal")
+    assert len(table) == len(finished(tmp_path / "elsewhere" / "mine.journal")) == 2
+    assert len(list((tmp_path / "elsewhere" / "new" / "wandb").glob("offline-run-*"))) == 2
+
+
+def test_a_run_of_the_users_goes_on_beside_a_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    settings = wandb.Settings(silent=True, console="off")
+    mine = wandb.init(project="mine", name="mine", dir=tmp_path, settings=settings)
+    assert len(go(sweep(), 1)) == 1
+    mine.log({"still": "open"})
+    assert mine.project == "mine" and mine.name == "mine" and not dict(mine.config)
+    mine.finish()
 
 
 CROWDED = """
