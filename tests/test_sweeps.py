@@ -267,18 +267,28 @@ def test_workers_of_an_earlier_call_record_where_this_one_does(
     assert len(list((tmp_path / "elsewhere" / "new" / "wandb").glob("offline-run-*"))) == 2
 
 
-def test_a_run_of_the_users_goes_on_beside_a_sweep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import wandb
+USERS_RUN = """
+import sys
+import wandb
+from test_sweeps import go, sweep
 
+settings = wandb.Settings(silent=True, console="off")
+mine = wandb.init(project="mine", name="mine", dir=sys.argv[1], settings=settings)
+assert len(go(sweep(), 1)) == 1
+mine.log({"still": "open"})
+assert mine.project == "mine" and mine.name == "mine" and not dict(mine.config)
+mine.finish()
+"""
+
+
+def test_a_run_of_the_users_goes_on_beside_a_sweep(
+    tmp_path: Path, paths: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process of its own: what W&B does with an open run depends on what ran before."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-    settings = wandb.Settings(silent=True, console="off")
-    mine = wandb.init(project="mine", name="mine", dir=tmp_path, settings=settings)
-    assert len(go(sweep(), 1)) == 1
-    mine.log({"still": "open"})
-    assert mine.project == "mine" and mine.name == "mine" and not dict(mine.config)
-    mine.finish()
+    command = [sys.executable, "-c", USERS_RUN, str(tmp_path)]
+    ended = subprocess.run(command, timeout=120, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 CROWDED = """
