@@ -192,7 +192,10 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> bytes:
 
 @pytest.mark.parametrize(
     "corrected",
-    [Activation(half_tanh, tanh_slope), Activation(tanh_value, wrong_slope)],
+    [
+        Activation(half_tanh, tanh_slope),
+        Activation(tanh_value, wrong_slope),
+    ],
     ids=["another value", "another slope"],
 )
 def test_a_loaded_model_leaves_the_entries_as_they_are(
@@ -225,20 +228,6 @@ def test_a_model_says_which_activation_is_missing(
             predict(X)
     ACTIVATIONS["mine"] = MINE
     assert len(model.predict(X)) == len(X)
-
-
-def test_an_activation_of_one_width_is_fitted_and_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It cannot be compared at the fixed points; then nothing is claimed."""
-    slopes = np.linspace(0.5, 1, 16)
-    parametric = Activation(
-        lambda z, out: np.multiply(z, slopes, out=out),
-        lambda z, a, out: np.copyto(out, np.broadcast_to(slopes, z.shape)),
-    )
-    monkeypatch.setitem(ACTIVATIONS, "mine", parametric)
-    model = quick(activation="mine", epochs=1).fit(X, Y)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert np.array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
 
 
 @pytest.fixture
@@ -629,7 +618,7 @@ def test_prediction_wants_the_same_width_and_a_fit() -> None:
 
 @pytest.mark.parametrize("activation", ["relu", "identity", "tanh"])
 def test_rows_that_overflow_have_no_probabilities(activation: str) -> None:
-    """Never NaN: a row so large that the sums overflow is refused, and the other rows are named."""
+    """Never NaN: a row so large that the sums overflow is refused."""
     model = quick(activation=activation, hidden_sizes=(16, 16), epochs=1).fit(X, Y)
     huge = X[:3].copy()
     huge[1] = 3e38
@@ -637,7 +626,7 @@ def test_rows_that_overflow_have_no_probabilities(activation: str) -> None:
         assert np.isfinite(model.predict_proba(huge)).all()
         return
     for predict in (model.predict, model.predict_proba, model.predict_log_proba):
-        with pytest.raises(ValueError, match="1 of its rows, the first of them row 1.*float32"):
+        with pytest.raises(helpers.Diverged, match="too large for float32"):
             predict(huge)
     with pytest.raises(ValueError, match="too large for dtype"):
         model.predict(np.full((1, 784), 1e300))
