@@ -2079,6 +2079,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         """
         vars(self).pop("network_", None)
         hidden_sizes, seed = self._check_settings()
+        if on_epoch is not None:
+            _check_callable(on_epoch, "on_epoch")
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), order="C")
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
