@@ -55,12 +55,13 @@ import os
 import re
 import socket
 import sys
+import tempfile
 import textwrap
 import time
 import types
 import urllib.request
 import warnings
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib import import_module, metadata
@@ -1907,28 +1908,140 @@ def train_many(configs: Iterable[Config], data: Dataset, *, networks: bool = Tru
     return results
 
 
-_WORKER_SECONDS = [0.0]  # processor time that worker processes have used for this one
+# Processor seconds of worker processes so far, in a list so that readers see it grow. A task that
+# runs in this process is not in it: `time.process_time` counts that one.
+_WORKER_SECONDS = [0.0]
 
 
-def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | None = None,
-                progress: bool = False, ordered: bool = True) -> Iterable[Any]:
-    """Yield ``function(*a)`` for each tuple, from worker processes with one BLAS thread each.
+def in_parallel(function: Callable, arguments: Iterable[tuple], workers: int | None = None,
+                progress: bool = False, ordered: bool = True) -> Iterator[Any]:
+    """Iterate over ``function(*a)`` for each tuple, run by processes with one BLAS thread each.
 
-    joblib hands big arrays over by memory map. The registries go along, so that an entry made in a
-    notebook works there too. ``workers`` None: one a core. Used in notebooks 03, 08, 09, 11.
+    Used in notebooks 03, 08, 09 and 11. Work begins when the first result is asked for. joblib
+    hands big arrays over by memory map. The registries' entries go along, so that one that was made
+    in a notebook is there, too, while the task runs.
+
+    arguments : a tuple for each task
+    workers : processes, at least 1; None: one a core. With one, tasks run in this process.
+    progress : a bar when a person watches
+    ordered : results in the order of ``arguments``; else as they come
+
+    Raises TypeError or ValueError for an argument unlike these, at once; RuntimeError when a worker
+    is killed; OSError when there is no folder that workers can share arrays through. What a task
+    raises is raised when its result is asked for.
+    """
+    check_scalar(function, "function", Callable)
+    check_scalar(progress, "progress", (bool, np.bool_))
+    check_scalar(ordered, "ordered", (bool, np.bool_))
+    _check(workers=1 if workers is None else workers)
+    check_scalar(arguments, "arguments", Iterable)
+    tasks = list(arguments)
+    for i, task in enumerate(tasks):
+        check_scalar(task, f"arguments[{i}]", (tuple, list))
+    workers = min(workers or joblib.cpu_count(), max(len(tasks), 1))
+    folder = _folder_for_shared_arrays() if workers > 1 else None
+    # The limit reaches workers by their environment; it has to be there before they import NumPy.
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        pool = joblib.Parallel(n_jobs=workers, batch_size=1, pre_dispatch="all", temp_folder=folder,
+                               return_as="generator" if ordered else "generator_unordered")
+    entries = _entries_to_send()
+    calls = [joblib.delayed(_run_in_worker)(function, task, entries, os.getpid())
+             for task in tasks]
+    return _collect(pool, calls, progress)
+
+
+def _collect(pool: joblib.Parallel, calls: list, progress: bool) -> Iterator[Any]:
+    """The results of `_run_in_worker`, as joblib brings them."""
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    try:
+        with _progress_bar(len(calls), progress, "run") as bar:
+            for result, seconds in pool(calls):
+                _WORKER_SECONDS[0] += seconds
+                bar.update()
+                yield result
+    except TerminatedWorkerError as error:
+        raise RuntimeError(
+            "a worker process was ended from outside before its task was done. Most often the "
+            f"memory ran out: try again with fewer workers (workers={pool.n_jobs} now; 1 runs the "
+            f"tasks in this process). joblib says: {error}") from error
+
+
+def _run_in_worker(function: Callable, arguments: Sequence, entries: dict[str, dict],
+                   caller: int) -> tuple[Any, float]:
+    """Run one task with one BLAS thread and the registry entries of the process ``caller``.
+
+    Returns the result, and the processor seconds it took in a process that is not the caller. The
+    entries are there for the duration of the task: a worker process is used again.
     """
     from threadpoolctl import threadpool_limits
 
-    _check(workers=1 if workers is None else workers)
-    workers = min(workers or joblib.cpu_count(), max(len(arguments), 1))
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1), threadpool_limits(1):
-        pool = joblib.Parallel(n_jobs=workers, batch_size=1, pre_dispatch="all",
-                               return_as="generator" if ordered else "generator_unordered")
-        tasks = (joblib.delayed(_knowing)(_registries(), function, a) for a in arguments)
-        with _progress_bar(len(arguments), progress, "run") as bar:
-            for result in pool(tasks):
-                bar.update()
-                yield result
+    with threadpool_limits(1):
+        if os.getpid() == caller:
+            return function(*arguments), 0.0
+        start = _processor_seconds()
+        with _entries_replaced(entries):
+            result = function(*arguments)
+        return result, _processor_seconds() - start
+
+
+def _processor_seconds() -> float:
+    """Processor seconds of this process and, as far as their results are in, of its workers."""
+    return time.process_time() + _WORKER_SECONDS[0]
+
+
+def _entries_to_send() -> dict[str, dict[str, Any]]:
+    """The registries as they are here, with None in the place of each built-in entry.
+
+    Sent along, a built-in entry would arrive as a copy and be taken for one of the reader's own;
+    the worker has the original.
+    """
+    return {kind: {name: None if entry is _BUILT_IN[kind].get(name) else entry
+                   for name, entry in registry.items()}
+            for kind, registry in _registries().items()}
+
+
+@contextlib.contextmanager
+def _entries_replaced(sent: dict[str, dict[str, Any]]) -> Iterator[None]:
+    """Have the entries that `_entries_to_send` sent, for as long as the block runs."""
+    registries = _registries()
+    before = {kind: dict(registry) for kind, registry in registries.items()}
+    for kind, registry in registries.items():
+        registry.clear()
+        for name, entry in sent[kind].items():
+            registry[name] = _BUILT_IN[kind][name] if entry is None else entry
+    try:
+        yield
+    finally:
+        for kind, registry in registries.items():
+            registry.clear()
+            registry.update(before[kind])
+
+
+def _folder_for_shared_arrays() -> str | None:
+    """A folder that joblib can share arrays through; None where it finds one by itself.
+
+    joblib's resource tracker speaks ASCII, so a letter such as é or 王 in the name of the temporary
+    folder would end everything parallel. Raises OSError where no other folder is found.
+    """
+    own_choice = os.environ.get("JOBLIB_TEMP_FOLDER")
+    temporary = tempfile.gettempdir()
+    refused = os.path.abspath(os.path.expanduser(temporary if own_choice is None else own_choice))
+    if refused.isascii():
+        return None
+    environment = [os.environ.get(name) for name in ("PUBLIC", "ProgramData")]  # on Windows
+    candidates = [temporary, "/tmp", "/var/tmp", *environment, reports_folder(), sys.prefix]
+    for folder in map(str, filter(None, candidates)):
+        folder = os.path.abspath(folder)
+        if folder.isascii():
+            with (contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=folder)):
+                if own_choice is not None:
+                    warnings.warn(f"JOBLIB_TEMP_FOLDER: joblib cannot use {refused}, whose name is "
+                                  f"not plain ASCII; {folder} is used instead", stacklevel=3)
+                return folder
+    raise OSError("worker processes share arrays through a folder whose name must be plain ASCII, "
+                  f"unlike {refused}: set JOBLIB_TEMP_FOLDER to one that can be written, or use "
+                  "workers=1")
 
 
 def _knowing(entries: dict, function: Callable, arguments: tuple, sender: Any = None) -> Any:

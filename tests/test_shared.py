@@ -1,4 +1,4 @@
-"""What notebooks share beside the network: whole files, processes, the Wilson interval."""
+"""What notebooks share beside the network: whole files, the Wilson interval."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import threadpoolctl
 from scipy.stats import binomtest
 
 import helpers
@@ -26,30 +25,6 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
         helpers.write_whole(path, full)
     assert path.read_bytes() == b"before"
     assert list(path.parent.iterdir()) == [path]
-
-
-# ── Processes ─────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_results_come_in_the_order_of_the_arguments(workers: int) -> None:
-    arguments = [(base, 2) for base in range(5)]
-    assert list(helpers.in_parallel(pow, arguments, workers)) == [0, 1, 4, 9, 16]
-
-
-def blas_threads() -> list[int]:
-    return [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_worker_has_one_thread(workers: int) -> None:
-    for threads in helpers.in_parallel(blas_threads, [(), ()], workers):
-        assert threads and set(threads) == {1}
-
-
-def test_the_number_of_workers_is_checked() -> None:
-    with pytest.raises(ValueError, match="workers"):
-        list(helpers.in_parallel(pow, [(1, 2)], 0))
 
 
 # ── Wilson's interval ─────────────────────────────────────────────────────────────────────────────
