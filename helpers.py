@@ -1234,13 +1234,14 @@ def train_config(config: Config, data: Dataset, *, networks: bool = True, record
     full = check_config(config)
     if on_epoch is not None:
         _check_callable(on_epoch, "on_epoch")
-    key = _training_key(full, data)
+    data_digest = data.digest()
     # whoever may stop at any epoch and wants the network of that epoch has to train
     if not (networks and on_epoch):
-        found = _look_up(key, full, networks, recorded)
+        found = _look_up(full, data_digest, networks, recorded)
         if found is not None:
             return _replay(found, full, on_epoch)
-    return _train_and_keep(full, data, key, reports_folder(), on_epoch, progress)
+    key = _training_key(full, data_digest)
+    return _train_and_keep(full, data, key, reports_folder(), networks, on_epoch, progress)
 
 
 def _progress_bar(total: int, wanted: bool, unit: str = "epoch") -> Any:
@@ -1541,11 +1542,11 @@ def _digest_of(code: Any) -> str:
     return _digest_of_code(statements)
 
 
-def _training_key(full_config: Config, data: Dataset) -> str:
+def _training_key(full_config: Config, data_digest: str) -> str:
     """Under which key a training is stored: its numerics, its settings but epochs, its data."""
     settings = {name: float(value) if name in ("learning_rate", "weight_decay") else value
                 for name, value in full_config.items() if name != "epochs"}
-    return fingerprint(numerics_id(), settings, data)
+    return fingerprint(numerics_id(), settings, data_digest)
 
 
 def _uses_own_entries(full_config: Config) -> bool:
@@ -1563,10 +1564,12 @@ class _Stored(NamedTuple):
     network: Network | None
 
 
-def _look_up(key: str, full_config: Config, networks: bool, recorded: bool) -> _Stored | None:
+def _look_up(full_config: Config, data_digest: str, networks: bool, recorded: bool
+             ) -> _Stored | None:
     """The stored training that answers a configuration, or None where there is none."""
     if _uses_own_entries(full_config) or (_is_fresh() and not recorded):
         return None
+    key = _training_key(full_config, data_digest)
     tracked = ROOT / "reports" / "store"
     if (tracked / "trainings.csv.gz").is_file() and (
             numerics_digest() not in _recorded_numerics(ROOT / "reports")["digests"]):
@@ -1588,7 +1591,7 @@ def _look_up(key: str, full_config: Config, networks: bool, recorded: bool) -> _
             _note("used", kind="history", key=key)
             _note("used", kind="network", key=path.stem)
             return found._replace(network=Network.load(path))
-    return None
+    return None if networks else _read_grid(full_config, data_digest)
 
 
 def _read_local(folder: Path, key: str) -> _Stored | None:
@@ -1625,6 +1628,82 @@ def _read_table(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, dtype={"key": str}, float_precision="round_trip")
 
 
+def _grid_path() -> Path:
+    """The whole grid; as long as it isn't complete, the part that is there."""
+    whole = ROOT / "reports" / "grid.csv.gz"
+    return whole if whole.is_file() else whole.with_name("grid_partial.csv.gz")
+
+
+def load_grid(all_epochs: bool = False) -> pd.DataFrame:
+    """The results of every configuration of `SWEEP`, trained once with seed 0 on Fashion-MNIST.
+
+    One row a configuration, or an epoch where ``all_epochs`` is True. A run of ten epochs passes
+    through epoch five, so its row there is the configuration of five epochs. Columns:
+
+    hidden_layers … activation : the configuration, named as in `SWEEP`
+    epochs : 5 or 10, the configuration's; with ``all_epochs``: epoch, 1 to 10
+    train_loss, train_accuracy : running means over the epoch's batches, in nats and in [0, 1]
+    val_loss, val_accuracy : on the 6,000 validation images after the epoch
+    seconds : of the training of that epoch (not of those before), one thread, as recorded
+    diverged : whether the loss became infinite or NaN; from there on the results are NaN
+
+    ``attrs["complete"]`` is False as long as the grid is being recorded: runs are drawn in random
+    order, so a part is a fair sample. Raises FileNotFoundError where no part of it is there.
+    """
+    path = _grid_path()
+    if not path.is_file():
+        raise FileNotFoundError(f"neither grid.csv.gz nor grid_partial.csv.gz lies in "
+                                f"{path.parent}: `make grid` records it (hours)")
+    table = _read_grid_table(path, path.stat().st_mtime_ns).copy()
+    if not all_epochs:
+        table = table[table["epoch"].isin(SWEEP["parameters"]["epochs"]["values"])]
+        table = table.rename(columns={"epoch": "epochs"}).reset_index(drop=True)
+    table.attrs["complete"] = path.name == "grid.csv.gz"
+    return table
+
+
+@functools.cache
+def _read_grid_table(path: Path, changed: int) -> pd.DataFrame:
+    return _read_table(path)
+
+
+@functools.cache
+def _grid_runs(path: Path, changed: int) -> dict[tuple, int]:
+    """Where in the table each run's first epoch stands, by its settings."""
+    table = _read_grid_table(path, changed)
+    first = table[table["epoch"] == 1]
+    return dict(zip(first[_grid_settings()].itertuples(index=False, name=None), first.index,
+                    strict=True))
+
+
+def _grid_settings() -> list[str]:
+    return [name for name in SWEEP["parameters"] if name != "epochs"]
+
+
+def _read_grid(full_config: Config, data_digest: str) -> _Stored | None:
+    """A configuration's training from the grid, when it is one of those and on the same data."""
+    others = {name: value for name, value in _CONFIG_DEFAULTS.items()
+              if name not in SWEEP["parameters"]}
+    path = _grid_path()
+    about = path.with_name("grid.json")
+    if any(full_config[name] != value for name, value in others.items()) or not (
+            path.is_file() and about.is_file()):
+        return None
+    recorded = json.loads(about.read_text(encoding="utf-8"))
+    if (recorded["numerics"], recorded["data_digest"]) != (numerics_id(), data_digest):
+        return None
+    changed = path.stat().st_mtime_ns
+    settings = tuple(full_config[name] for name in _grid_settings())
+    start = _grid_runs(path, changed).get(settings)
+    epochs = full_config["epochs"]
+    if start is None or epochs > max(SWEEP["parameters"]["epochs"]["values"]):
+        return None
+    rows = _read_grid_table(path, changed).iloc[start:start + epochs]
+    reached = rows[rows["train_loss"].notna()]
+    return _Stored(reached[list(_METRICS)].to_dict("records"), len(reached) < epochs,
+                   recorded["date"], None)
+
+
 def _replay(found: _Stored, full_config: Config, on_epoch: OnEpoch
             ) -> tuple[Network | None, pd.DataFrame]:
     """Return a stored training as if it had just run: calls ``on_epoch``, raises Diverged."""
@@ -1642,9 +1721,12 @@ def _replay(found: _Stored, full_config: Config, on_epoch: OnEpoch
 
 
 def _train_and_keep(full_config: Config, data: Dataset, key: str, folder: Path,
-                    on_epoch: OnEpoch = None, progress: bool = False
-                    ) -> tuple[Network, pd.DataFrame]:
-    """Train now, and keep the result in a local store, so that the next call finds it."""
+                    networks: bool, on_epoch: OnEpoch = None, progress: bool = False
+                    ) -> tuple[Network | None, pd.DataFrame]:
+    """Train now, and keep the result in a local store, so that the next call finds it.
+
+    networks : whether to keep and return the network, or its history alone
+    """
     rows: list[dict[str, float]] = []
 
     def keep_row(row: dict[str, float]) -> bool | None:
@@ -1668,9 +1750,9 @@ def _train_and_keep(full_config: Config, data: Dataset, key: str, folder: Path,
                 entry = {"config": dict(full_config), "data": data.name, "diverged": diverged,
                          "date": date.today().isoformat(), "rows": rows,
                          "core_seconds": round(core_seconds, 3)}
-                _keep_locally(folder, key, entry, network)
+                _keep_locally(folder, key, entry, network if networks else None)
     history.attrs["recorded"] = None
-    return network, history
+    return (network if networks else None), history
 
 
 def _why_trained(built_in: bool) -> str:
@@ -1807,11 +1889,12 @@ def train_many(configs: Iterable[Config], data: Dataset, *, networks: bool = Tru
     found: dict[int, _Stored] = {}
     missing: list[tuple[int, tuple]] = []
     folder = reports_folder()
+    data_digest = data.digest()
     for number, full in enumerate(full_configs):
-        key = _training_key(full, data)
-        stored_training = _look_up(key, full, networks, recorded)
+        stored_training = _look_up(full, data_digest, networks, recorded)
         if stored_training is None:
-            missing.append((number, (full, data, key, folder)))
+            key = _training_key(full, data_digest)
+            missing.append((number, (full, data, key, folder, networks)))
         else:
             found[number] = stored_training
     arguments = [task for _, task in missing]
@@ -1822,7 +1905,7 @@ def train_many(configs: Iterable[Config], data: Dataset, *, networks: bool = Tru
             network, history = _replay(found[number], full, None)
         else:
             network, history = next(trained)
-        results.append((network if networks else None, history.assign(**full)))
+        results.append((network, history.assign(**full)))
     _say_what_was_recorded([training.day for training in found.values()], len(missing))
     return results
 
