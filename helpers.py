@@ -1927,11 +1927,34 @@ def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | N
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1), threadpool_limits(1):
         pool = joblib.Parallel(n_jobs=workers, batch_size=1, pre_dispatch="all",
                                return_as="generator" if ordered else "generator_unordered")
-        tasks = (joblib.delayed(_knowing)(_registries(), function, a) for a in arguments)
+        own, sender = _own_entries(), os.getpid()
+        tasks = (joblib.delayed(_with_entries)(own, sender, function, a) for a in arguments)
         with _progress_bar(len(arguments), progress, "run") as bar:
             for result in pool(tasks):
                 bar.update()
                 yield result
+
+
+def _own_entries() -> dict[str, dict]:
+    """The entries of each registry that aren't those this module came with."""
+    return {kind: {name: entry for name, entry in registry.items()
+                   if entry is not _BUILT_IN[kind].get(name)}
+            for kind, registry in _registries().items()}
+
+
+def _with_entries(own: dict[str, dict], sender: int, function: Callable, arguments: tuple) -> Any:
+    """Call ``function`` where the registries are those of the sending process.
+
+    Only the sender's own entries travel: a copy of a built-in entry would pass for somebody's own,
+    and its training would never be stored. The worker's built-in entries take the place of what
+    an earlier task may have put there.
+    """
+    if os.getpid() != sender:
+        for kind, registry in _registries().items():
+            registry.clear()
+            registry.update(_BUILT_IN[kind])
+            registry.update(own[kind])
+    return function(*arguments)
 
 
 def _knowing(entries: dict, function: Callable, arguments: tuple, sender: Any = None) -> Any:
