@@ -77,7 +77,7 @@ from importlib.util import find_spec
 from itertools import pairwise
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import joblib
 import numpy as np
@@ -86,6 +86,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+if TYPE_CHECKING:  # for the types alone: Matplotlib is imported where a picture is drawn
+    from matplotlib.figure import Figure
 
 __version__ = "1.0.0"
 Array = np.ndarray
@@ -2769,18 +2772,22 @@ def _run_online(sweep: Config, data: Dataset, count: int, project: str, *run: An
 # ── Pictures: figures are returned, `show` puts them on the page ──────────────────────────────────
 
 
-def _figure(rows: int = 1, columns: int = 1, size: tuple = (7, 4), **kwargs: Any) -> Any:
-    """A figure and its axes, in the workbook's style, that no notebook shows on its own."""
+def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, Array]:
+    """A figure in the workbook's style and its axes (rows, columns).
+
+    It is closed at once, or a notebook would show it a second time on its own. ``size`` is the
+    width and height in inches.
+    """
     import matplotlib.pyplot as plt
     import seaborn as sns
 
     with sns.axes_style("whitegrid"), sns.color_palette("colorblind"):
-        fig, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", **kwargs)
+        fig, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     plt.close(fig)
     return fig, axes
 
 
-def show(fig: Any, caption: str) -> None:
+def show(fig: Figure, caption: str) -> None:
     """Show a figure with its caption, which also becomes the picture's alternative text.
 
     Used in every notebook. A caption stands alone: what the axes are, and the point of the figure.
@@ -2794,10 +2801,10 @@ def show(fig: Any, caption: str) -> None:
 
 
 def plot_samples(images: Array, titles: Sequence[str], image_shape: Sequence[int],
-                 columns: int = 10) -> Any:
+                 columns: int = 10) -> Figure:
     """Grid of images (n, pixels) in [0, 1], each under its title. Notebooks 01, 05, 07, 10, 11."""
     rows = -(-len(images) // columns)
-    fig, axes = _figure(rows, columns, (1.15 * columns, 1.45 * rows), squeeze=False)
+    fig, axes = _figure(rows, columns, (1.15 * columns, 1.45 * rows))
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, title in zip(axes.flat, images, titles, strict=False):
@@ -2807,7 +2814,7 @@ def plot_samples(images: Array, titles: Sequence[str], image_shape: Sequence[int
 
 
 def plot_learning_curves(histories: pd.DataFrame, by: str | None = None,
-                         metrics: Sequence[str] = ("val_loss", "val_accuracy")) -> Any:
+                         metrics: Sequence[str] = ("val_loss", "val_accuracy")) -> Figure:
     """Curves by epoch, one panel a metric: mean over seeds, band from lowest to highest.
 
     histories : rows as `train` gives them, of several runs; ``by`` names the column that tells the
@@ -2815,7 +2822,7 @@ def plot_learning_curves(histories: pd.DataFrame, by: str | None = None,
     """
     import seaborn as sns
 
-    fig, axes = _figure(1, len(metrics), (5.2 * len(metrics), 3.8), squeeze=False)
+    fig, axes = _figure(1, len(metrics), (5.2 * len(metrics), 3.8))
     for axis, metric in zip(axes[0], metrics, strict=True):
         sns.lineplot(histories, x="epoch", y=metric, hue=by, style=by, markers=by is not None,
                      palette="colorblind" if by else None, errorbar=("pi", 100), ax=axis)
@@ -2824,7 +2831,7 @@ def plot_learning_curves(histories: pd.DataFrame, by: str | None = None,
     return fig
 
 
-def plot_confusion_matrix(matrix: Array, class_names: Sequence[str], title: str = "") -> Any:
+def plot_confusion_matrix(matrix: Array, class_names: Sequence[str], title: str = "") -> Figure:
     """Heat map of counts (K, K) with row rates: rows are the true class, columns the predicted one.
 
     ``matrix`` as sklearn.metrics.confusion_matrix gives it. Used in notebooks 05, 10 and 11.
@@ -2835,72 +2842,13 @@ def plot_confusion_matrix(matrix: Array, class_names: Sequence[str], title: str 
     rates = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     pairs = zip(matrix.flat, rates.flat, strict=True)
     labels = np.reshape([f"{n}\n{rate:.0%}" if n else "" for n, rate in pairs], matrix.shape)
-    fig, axis = _figure(size=(8, 6.8))
+    fig, axes = _figure(1, 1, (8, 6.8))
+    axis = axes[0, 0]
     sns.heatmap(rates, annot=labels, fmt="", cmap="cividis", vmin=0, vmax=1, square=True, ax=axis,
                 xticklabels=class_names, yticklabels=class_names, annot_kws={"fontsize": 7},
                 cbar_kws={"label": "share of the true class"})
     axis.set(xlabel="predicted class", ylabel="true class", title=title)
     axis.tick_params(axis="x", rotation=45)
-    return fig
-
-
-def plot_parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], metric: str) -> Any:
-    """One curve a run through all its settings to its result; colour is the result.
-
-    table : as `run_sweep` returns it; columns : settings, from left to right; metric : the last
-        axis. Runs are spread a little around each value; the best lie on top. Notebook 04.
-    """
-    import matplotlib as mpl
-    from pandas.plotting import parallel_coordinates
-
-    rng, table = np.random.default_rng(0), table.dropna(subset=[metric]).sort_values(metric)
-    fig, axis = _figure(size=(1.5 * len(columns) + 3, 5))
-    heights = {}
-    for i, column in enumerate(columns):
-        codes, values = pd.factorize(table[column], sort=True)
-        heights[column] = (codes + 0.5 + rng.uniform(-0.3, 0.3, len(codes))) / len(values)
-        for k, value in enumerate(values):
-            axis.text(i, (k + 0.5) / len(values), f"{value}", fontsize=8, ha="center", va="center",
-                      zorder=5, bbox={"fc": "white", "ec": "0.7", "alpha": 0.85, "pad": 1.5})
-    norm = mpl.colors.Normalize(table[metric].min(), table[metric].max())
-    heights[metric] = norm(table[metric])
-    parallel_coordinates(pd.DataFrame(heights).assign(run=range(len(table))), "run", ax=axis,
-                         color=mpl.colormaps["cividis_r"](heights[metric]), lw=0.9, alpha=0.7)
-    axis.get_legend().remove()
-    axis.set(xlim=(-0.5, len(columns) + 0.2), ylim=(-0.02, 1.02), yticks=[])
-    axis.set_xticks(range(len(heights)), [c.replace("_", "\n") for c in heights])
-    fig.colorbar(mpl.cm.ScalarMappable(norm, "cividis_r"), ax=axis, label=metric.replace("_", " "))
-    return fig
-
-
-def importance(table: pd.DataFrame, columns: Sequence[str], metric: str) -> pd.DataFrame:
-    """How much each setting matters for the metric, by W&B's recipe; taught in notebook 04.
-
-    A random forest on one-hot settings gives ``importance`` (shares that sum to 1), the correlation
-    of each one-hot column (or number) with the metric gives ``correlation`` in [-1, 1]. One row a
-    setting, or a setting's value where it is a name.
-    """
-    from sklearn.ensemble import RandomForestRegressor
-
-    table = table.dropna(subset=[metric])
-    encoded = pd.get_dummies(table[list(columns)], dtype=float)
-    forest = RandomForestRegressor(200, random_state=0).fit(encoded, table[metric])
-    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has none: 0/0
-        correlation = encoded.corrwith(table[metric]).fillna(0).to_numpy()
-    found = pd.DataFrame({"setting": encoded.columns, "importance": forest.feature_importances_,
-                          "correlation": correlation})
-    return found.sort_values("importance", ascending=False, ignore_index=True)
-
-
-def plot_importance(table: pd.DataFrame, title: str = "") -> Any:
-    """Bars of `importance` beside the correlation of each setting. Used in notebook 04."""
-    fig, axes = _figure(1, 2, (9, 0.3 * len(table) + 1.2), sharey=True)
-    for axis, column, colour in zip(axes, ("importance", "correlation"), ("C0", "C1"), strict=True):
-        axis.barh(table["setting"], table[column], color=colour)
-        axis.set(xlabel=column)
-    axes[0].invert_yaxis()  # the most important on top
-    axes[1].axvline(0, color="0.3", lw=1)
-    fig.suptitle(title)
     return fig
 
 
@@ -2915,6 +2863,32 @@ def wilson(share: Any, n: Any, z: float = 1.96) -> tuple[Any, Any]:
     centre, scale = share + z**2 / (2 * n), 1 + z**2 / n
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return (centre - half) / scale, (centre + half) / scale
+
+
+def paired_difference(a: Array, b: Array, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean of ``a - b`` over matched pairs, and the interval (low, high) that Student's t gives it.
+
+    a, b : (n,) with n ≥ 2, entry i of both from one pair: two runs that share their seed, say. With
+        ``s`` the standard deviation of the n differences the interval is mean ± t · s/√n, where t
+        has n - 1 degrees of freedom (Student 1908, *The probable error of a mean*).
+    confidence : in (0, 1), the share of such intervals that hold the true mean difference
+
+    Raises ValueError when the two don't match, are too short or not finite. Used in 04, 06 and 07.
+    """
+    from scipy import stats
+
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
+        raise ValueError("a and b must hold the two values of each of at least two pairs, (n,) "
+                         f"both; got shapes {a.shape} and {b.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("a and b must hold finite numbers")
+    _check_number(confidence, "confidence", Real, 0, 1, "neither")
+    differences = a - b
+    mean = float(differences.mean())
+    standard_error = float(differences.std(ddof=1)) / np.sqrt(len(differences))
+    half = float(stats.t.ppf((1 + confidence) / 2, len(differences) - 1)) * standard_error
+    return mean, mean - half, mean + half
 
 
 def print_versions() -> None:
