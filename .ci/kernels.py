@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
+from filelock import FileLock, Timeout
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -97,21 +98,13 @@ def sole_user(folder: Path) -> Iterator[None]:
     The lock is the operating system's own: it is gone when the process is, however that ends.
     """
     require_writable(folder.parent)
-    with open(folder.parent / f"{folder.name}.lock", "a", encoding="utf-8") as file:
-        try:
-            if os.name == "nt":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SystemExit(
-                f"another command is at work in {folder}: let it end, or stop it, first"
-            ) from None
-        yield
+    try:
+        with FileLock(folder.parent / f"{folder.name}.lock", timeout=0):
+            yield
+    except Timeout:
+        raise SystemExit(
+            f"another command is at work in {folder}: let it end, or stop it, first"
+        ) from None
 
 
 def require_writable(folder: Path) -> None:
@@ -138,6 +131,7 @@ def set_environment(records: Path, keep: bool = False) -> None:
     write_whole(profile / "ipython_kernel_config.py", "c.IPKernelApp.log_level = 40\n")
     os.environ.update(
         WORKBOOK_REPORTS=str(records),
+        WORKBOOK_LEDGER="1",  # helpers notes there what it trained and which entries pages used
         WANDB_SILENT="true",
         WANDB_X_SAVE_REQUIREMENTS="false",  # the same list of packages with each of 100 runs
         OMP_NUM_THREADS="1",  # float32 products differ in their last bits between thread counts
@@ -198,9 +192,16 @@ def missing_data() -> dict[str, str]:
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def data_is_required() -> bool:
-    """Whether a missing data set is an error: WORKBOOK_REQUIRE_DATA=1."""
-    return os.environ.get("WORKBOOK_REQUIRE_DATA", "") not in ("", "0")
+def is_on(name: str) -> bool:
+    """Whether a variable of the environment is 1; SystemExit for what is neither on nor off."""
+    value = os.environ.get(name) or "0"
+    if value not in ("0", "1"):
+        raise SystemExit(f"{name} must be 1 or 0; got {value!r}")
+    return value == "1"
+
+
+def counted(paths: list[Path]) -> str:
+    return "1 notebook" if len(paths) == 1 else f"{len(paths)} notebooks"
 
 
 # ── One notebook ──────────────────────────────────────────────────────────────────────────────────

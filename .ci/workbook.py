@@ -41,6 +41,7 @@ from kernels import (
     NOTEBOOKS,
     REPORTS,
     at_once,
+    counted,
     notebook_paths,
     print_core_minutes,
     set_environment,
@@ -71,7 +72,7 @@ def run(fresh: bool) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         paths, left_out = without_pytorch(notebook_paths())
-        print(f"{len(paths)} notebooks, {at_once()} at a time", flush=True)
+        print(f"{counted(paths)}, {at_once()} at a time", flush=True)
         executed = kernels.execute_together(paths, 3 * CELL_SECONDS if fresh else CELL_SECONDS)
         for path, result in executed.items():
             write_whole(folder / path.name, result.page.text)
@@ -87,7 +88,7 @@ def run(fresh: bool) -> int:
 
 def refuse_missing_data(missing: dict[str, str]) -> None:
     """Stop where a data set is missing and WORKBOOK_REQUIRE_DATA says that none may be."""
-    if missing and kernels.data_is_required():
+    if kernels.is_on("WORKBOOK_REQUIRE_DATA") and missing:
         reasons = "\n".join(missing.values())
         raise SystemExit(
             f"WORKBOOK_REQUIRE_DATA is set, but {', '.join(missing)} is missing.\n{reasons}"
@@ -109,14 +110,9 @@ def require_what_is_committed() -> None:
             "Only a run with PyTorch may be committed, as pages compare with it; it is not "
             "installed (README.md says how to add it)."
         )
+    import store
 
-
-def import_helpers():
-    """The module helpers.py of this checkout."""
-    sys.path.insert(0, str(ROOT))
-    import helpers
-
-    return helpers
+    store.require_committed_numerics()
 
 
 def publish_records(folder: Path) -> None:
@@ -126,6 +122,13 @@ def publish_records(folder: Path) -> None:
         if record.suffix in RECORDS and place.parts[0] not in ("wandb", "store"):
             (REPORTS / place).parent.mkdir(parents=True, exist_ok=True)
             os.replace(record, REPORTS / place)
+
+
+def publish_store(staging: Path, executed: list[Path]) -> None:
+    """Publish the entries that notebooks used; after all notebooks the others are dropped."""
+    import store
+
+    store.publish(staging, complete=executed == notebook_paths())
 
 
 def refresh(names: list[str]) -> int:
@@ -157,7 +160,7 @@ def refresh(names: list[str]) -> int:
             write_whole(path, result.page.text)
             refreshed.append(path)
         if refreshed:
-            import_helpers().publish_store(staging, complete=refreshed == notebook_paths())
+            publish_store(staging, refreshed)
             stamps.update_readme()
     print_core_minutes("refreshed", started)
     return int(refreshed != paths)
@@ -185,7 +188,7 @@ def record(names: list[str]) -> int:
                     file=sys.stderr,
                 )
                 return 1
-        import_helpers().publish_store(staging, complete=paths == notebook_paths())
+        publish_store(staging, paths)
     print_core_minutes("recorded", started)
     return 0
 
@@ -259,7 +262,7 @@ def nbval(paths: list[Path]) -> int:
     """
     if not paths:
         return 0
-    print(f"\n{len(paths)} notebooks, {at_once()} at a time", flush=True)
+    print(f"\n{counted(paths)}, {at_once()} at a time", flush=True)
     longest_first = sorted(paths, key=lambda path: stamps.minutes(Page.read(path)), reverse=True)
     return pytest(
         *(f"-n{at_once()}", "--dist=loadfile", "--no-loadscope-reorder"),
@@ -285,7 +288,7 @@ def store_lacks_too_much(trained: Path) -> bool:
         f"(at most {UNRECORDED_SECONDS})",
         flush=True,
     )
-    if os.environ.get("WORKBOOK_FRESH", "") not in ("", "0"):
+    if kernels.is_on("WORKBOOK_FRESH"):
         print("WORKBOOK_FRESH is set: everything was to be trained", flush=True)
         return False
     if total <= UNRECORDED_SECONDS:
@@ -296,13 +299,16 @@ def store_lacks_too_much(trained: Path) -> bool:
     return True
 
 
-def copy_project(folder: Path) -> None:
-    """Copy what a clone would hold to a folder and commit it there."""
+def copy_project(folder: Path, without: tuple[str, ...] = ()) -> None:
+    """Copy what a clone would hold to a folder.
+
+    without : beginnings of the paths that are left out
+    """
     for name in project_files():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, target)
-    commit_all(folder)
+        if not name.startswith(without):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target)
 
 
 def commit_all(folder: Path) -> None:
@@ -398,12 +404,13 @@ def main() -> int:
         case "record":
             return record(arguments.names)
         case "rekey":
-            return import_helpers().rekey() or 0
-        case "grid":
-            from grid import main as train_grid
+            from store import rekey
 
-            sys.path.insert(0, str(ROOT))
-            return train_grid(arguments.storage) or 0
+            return rekey()
+        case "grid":
+            from grid import grid
+
+            return grid(arguments.storage)
         case "pages":
             kernels.require_writable(LOCAL)
             return build_pages(NOTEBOOKS)

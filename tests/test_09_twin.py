@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import os
 import pickle
@@ -10,14 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import nbformat
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 
 import helpers
 from notebook_rules import ROOT
-from samples import small
+from samples import library_of, registries_as_before, small
 
 NOTEBOOK = ROOT / "notebooks" / "09_scikit_learn_twin.ipynb"
 STARTS = {"relu": "normal", "sigmoid": "xavier4", "linear": "normal", "tanh": "normal"}
@@ -28,19 +26,8 @@ STAGES = {50: 1, 100: 3}
 @pytest.fixture(scope="module")
 def book() -> Iterator[SimpleNamespace]:
     """Everything that the notebook's cells tagged `library` define, as attributes."""
-    cells = [c for c in nbformat.read(NOTEBOOK, as_version=4).cells if c.cell_type == "code"]
-    names = {"__name__": "__main__", "helpers": helpers, "HIDDEN": tuple(SIZES[1:-1])}
-    for cell in cells[1:]:  # the first is the set-up cell
-        for node in ast.parse(cell.source).body:
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                exec(compile(ast.Module([node], []), "import", "exec"), names)
-    inits = dict(helpers.WEIGHT_INITS)
-    for cell in cells:
-        if "library" in cell.metadata.get("tags", []):
-            exec(cell.source, names)
-    yield SimpleNamespace(**names)
-    helpers.WEIGHT_INITS.clear()
-    helpers.WEIGHT_INITS.update(inits)
+    with registries_as_before():
+        yield library_of("09", HIDDEN=tuple(SIZES[1:-1]))
 
 
 @pytest.fixture

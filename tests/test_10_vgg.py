@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import http.server
 import pickle
@@ -14,13 +13,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
 from scipy.stats import binom
 
-import helpers
 from notebook_rules import ROOT
+from samples import library_of
 
 try:
     import torch
@@ -35,19 +33,9 @@ needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed
 @pytest.fixture(scope="module")
 def book() -> SimpleNamespace:
     """Everything that the notebook's cells tagged `library` define, as attributes."""
-    cells = [c for c in nbformat.read(NOTEBOOK, as_version=4).cells if c.cell_type == "code"]
-    names: dict[str, Any] = {"helpers": helpers}
-    for cell in cells[1:]:  # the first is the set-up cell
-        for node in ast.parse(cell.source).body:
-            optional = isinstance(node, ast.Try) and isinstance(node.body[0], ast.Import)
-            if optional or isinstance(node, (ast.Import, ast.ImportFrom)):
-                exec(compile(ast.Module([node], []), "import", "exec"), names)
-    for cell in cells:
-        if "library" in cell.metadata.get("tags", []):
-            exec(cell.source, names)
     if torch:
         torch.set_num_threads(1)  # these networks are too small for more
-    return SimpleNamespace(**names)
+    return library_of("10")
 
 
 @pytest.fixture(autouse=True)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import socket
 import urllib.error
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +14,7 @@ import pytest
 
 import helpers
 from notebook_rules import ROOT
+from samples import library_of
 
 try:
     import torch
@@ -27,18 +26,9 @@ needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed
 
 
 @pytest.fixture(scope="module")
-def book() -> Iterator[SimpleNamespace]:
+def book() -> SimpleNamespace:
     """Everything that the notebook's cells tagged `library` define, as attributes."""
-    cells = [c for c in nbformat.read(NOTEBOOK, as_version=4).cells if c.cell_type == "code"]
-    names = {"__name__": "__main__", "helpers": helpers, "torch": torch}
-    for cell in cells[1:]:  # the first is the set-up cell
-        for node in ast.parse(cell.source).body:
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                exec(compile(ast.Module([node], []), "import", "exec"), names)
-    for cell in cells:
-        if "library" in cell.metadata.get("tags", []):
-            exec(cell.source, names)
-    yield SimpleNamespace(**names)
+    return library_of("11", torch=torch)
 
 
 @pytest.fixture

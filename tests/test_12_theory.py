@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 from types import SimpleNamespace
 
-import nbformat
 import numpy as np
 import pytest
 
 import helpers
-from conftest import ROOT
+from samples import library_of
 
 HAND = {  # CSE343, question 2, worked out by hand: output, multiplications, parameters
     "5×5 on 192": ((28, 28, 192), (5, 32), (28, 28, 32), 120_422_400, 153_632),
@@ -22,12 +21,7 @@ HAND = {  # CSE343, question 2, worked out by hand: output, multiplications, par
 @pytest.fixture(scope="module")
 def theory() -> SimpleNamespace:
     """What the cells tagged `library` define."""
-    notebook = nbformat.read(ROOT / "notebooks" / "12_theory.ipynb", as_version=4)
-    names: dict = {"__name__": "theory"}
-    for cell in notebook.cells:
-        if "library" in cell.metadata.get("tags", []):
-            exec(cell.source, names)
-    return SimpleNamespace(**names)
+    return library_of("12")
 
 
 # ── The judges ────────────────────────────────────────────────────────────────────────────────────
