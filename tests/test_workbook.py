@@ -21,6 +21,7 @@ from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import kernels
+import stamps
 import workbook as commands
 from bench import peak_megabytes
 from conftest import workbook
