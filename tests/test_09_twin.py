@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import nbformat
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import helpers
+from notebook_code import library
 from notebook_rules import ROOT
-from samples import small
+from samples import registries_as_before, small
 
 NOTEBOOK = ROOT / "notebooks" / "09_scikit_learn_twin.ipynb"
 STARTS = {"relu": "normal", "sigmoid": "xavier4", "linear": "normal", "tanh": "normal"}
@@ -28,22 +27,8 @@ STAGES = {50: 1, 100: 3}
 @pytest.fixture(scope="module")
 def book() -> Iterator[SimpleNamespace]:
     """Everything that the notebook's cells tagged `library` define, as attributes."""
-    cells = [c for c in nbformat.read(NOTEBOOK, as_version=4).cells if c.cell_type == "code"]
-    names = {"__name__": "__main__", "helpers": helpers, "HIDDEN": tuple(SIZES[1:-1])}
-    names["STARTS"] = STARTS
-    for cell in cells[1:]:  # the first is the set-up cell
-        for node in ast.parse(cell.source).body:
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                exec(compile(ast.Module([node], []), "import", "exec"), names)
-    registries = (helpers.WEIGHT_INITS, helpers.ACTIVATIONS)
-    kept = [dict(registry) for registry in registries]
-    for cell in cells:
-        if "library" in cell.metadata.get("tags", []):
-            exec(cell.source, names)
-    yield SimpleNamespace(**names)
-    for registry, entries in zip(registries, kept, strict=True):
-        registry.clear()
-        registry.update(entries)
+    with registries_as_before():
+        yield library("09_scikit_learn_twin", HIDDEN=tuple(SIZES[1:-1]), STARTS=STARTS)
 
 
 @pytest.fixture
