@@ -226,32 +226,78 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 # ── The spot check ────────────────────────────────────────────────────────────────────────────────
 
 
-def pick_entries(trainings: pd.DataFrame, epochs: pd.Series, seed: str, core_seconds: float
-                 ) -> pd.DataFrame:
-    """Stored trainings, drawn by a commit, whose first epochs take about so many core-seconds.
+def record_covering_sample(data: helpers.Dataset) -> None:
+    """Train the covering sample, or read it, so that it is published with the rest."""
+    helpers.train_many(COVERING_SAMPLE, data, networks=False)
 
-    trainings : the tracked table; epochs : how many each key has
+
+def spot_check_candidates(data: dict[str, helpers.Dataset]) -> pd.DataFrame:
+    """Recorded trainings that can be repeated: of a whole data set, with a finite first epoch.
+
+    data : the data sets by name. Returns one row a training: its settings, data, first_loss, the
+    first epoch's training loss, and core_seconds, what an epoch cost.
     """
-    rng = np.random.default_rng([ord(letter) for letter in seed])
-    shuffled = trainings.iloc[rng.permutation(len(trainings))]
-    cost = shuffled["core_seconds"] / shuffled["key"].map(epochs).clip(lower=1)
-    return shuffled[(cost.cumsum() <= core_seconds) | (np.arange(len(cost)) == 0)]
-
-
-def first_epochs(picked: pd.DataFrame, data: dict[str, helpers.Dataset]) -> pd.Series:
-    """The first epoch's training loss of each picked training, trained now; index: its key."""
-    configs = [
-        {**{name: row[name] for name in SETTINGS if name != "epochs"}, "epochs": 1}
-        for row in picked.to_dict("records")
+    trainings, histories = read_tables()
+    first = histories[histories["epoch"] == 1].set_index("key")
+    trainings = trainings[trainings["key"].isin(first.index)]
+    digests = {name: dataset.digest() for name, dataset in data.items()}
+    whole = [  # some pages train on a part of a data set, which nobody can draw again from here
+        row["data"] in digests and row["key"] == helpers._training_key(
+            {name: row[name] for name in SETTINGS if name != "epochs"}, digests[row["data"]])
+        for row in trainings.to_dict("records")
     ]
-    arguments = [(helpers.check_config(config), data[name], None, False)
-                 for config, name in zip(configs, picked["data"], strict=True)]
+    trainings = trainings[whole]
+    losses = first.loc[trainings["key"]]
+    table = trainings.assign(first_loss=losses["train_loss"].to_numpy(),
+                             core_seconds=losses["seconds"].to_numpy())
+    return pd.concat([table, grid_candidates(digests)], ignore_index=True)
+
+
+def grid_candidates(digests: dict[str, str]) -> pd.DataFrame:
+    """The runs of the grid, as far as it is recorded."""
+    path, about = helpers._grid_path(), REPORTS / "grid.json"
+    if not (path.is_file() and about.is_file()):
+        return pd.DataFrame()
+    recorded = json.loads(about.read_text(encoding="utf-8"))
+    if digests.get(recorded["data"]) != recorded["data_digest"]:
+        return pd.DataFrame()
+    table = helpers.load_grid(all_epochs=True)
+    table = table[(table["epoch"] == 1) & table["train_loss"].notna()]
+    return table.assign(data=recorded["data"], seed=recorded["seed"],
+                        loss=helpers.check_config({})["loss"], first_loss=table["train_loss"],
+                        core_seconds=table["seconds"])
+
+
+def is_of_the_covering_sample(candidates: pd.DataFrame) -> pd.Series:
+    names = {helpers.run_name(one_epoch(config)) for config in COVERING_SAMPLE}
+    return pd.Series([helpers.run_name(one_epoch(row)) in names
+                      for row in candidates.to_dict("records")], candidates.index, bool)
+
+
+def one_epoch(row: dict[str, Any]) -> dict[str, Any]:
+    """The configuration in a row of a table, for one epoch."""
+    settings = {name: row[name] for name in SETTINGS if name in row}
+    return helpers.check_config({**settings, "epochs": 1})
+
+
+def pick(candidates: pd.DataFrame, commit: str, core_seconds: float) -> pd.DataFrame:
+    """Trainings drawn by a commit whose first epochs take about so many core-seconds."""
+    rng = np.random.default_rng([ord(letter) for letter in commit])
+    shuffled = candidates.iloc[rng.permutation(len(candidates))]
+    return shuffled[shuffled["core_seconds"].cumsum() <= core_seconds]
+
+
+def first_losses(picked: pd.DataFrame, data: dict[str, helpers.Dataset]) -> pd.Series:
+    """The first epoch's training loss of each picked training, trained now."""
+    arguments = [(one_epoch(row), data[row["data"]], None, False)
+                 for row in picked.to_dict("records")]
     runs = helpers.in_parallel(helpers._train_anew, arguments)
-    losses = [history["train_loss"].iloc[0] for _, history in runs]
-    return pd.Series(losses, index=picked["key"].to_numpy())
+    return pd.Series([history["train_loss"].iloc[0] for _, history in runs], picked.index, float)
 
 
-def mismatches(recorded: pd.Series, trained: pd.Series) -> list[str]:
-    """Keys whose first epoch's training loss is more than 1 % away from the recorded one."""
-    recorded = recorded.reindex(trained.index)
-    return list(trained.index[~((trained / recorded - 1).abs() <= 0.01)])
+def mismatches(picked: pd.DataFrame, losses: pd.Series) -> list[str]:
+    """The picked trainings whose first training loss is over 1 % away from the recorded one."""
+    wrong = picked[~((losses / picked["first_loss"] - 1).abs() <= 0.01)]
+    return [f"{helpers.run_name(one_epoch(row))} on {row['data']}: recorded "
+            f"{row['first_loss']:.4f}, trained now {losses[index]:.4f}"
+            for index, row in wrong.iterrows()]

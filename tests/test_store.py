@@ -155,6 +155,25 @@ def test_train_many_reads_what_is_there_and_trains_the_rest(folder: Path, capsys
     assert "1 trained now" in said[1]
 
 
+@pytest.mark.slow
+def test_what_worker_processes_train_is_kept_and_own_entries_reach_them(folder: Path) -> None:
+    configs = [{**CONFIG, "seed": seed} for seed in range(2)]
+    for _ in range(2):
+        train_many(configs, small(), workers=2, progress=False)
+    assert [line["why"] for line in trained(folder)] == ["missing"] * 2
+    kept = helpers.ACTIVATIONS["relu"]
+    helpers.ACTIVATIONS["relu"] = helpers.ACTIVATIONS["tanh"]  # one of the reader's own by now
+    try:
+        runs = train_many([{**c, "activation": "relu"} for c in configs], small(), workers=2)
+    finally:
+        helpers.ACTIVATIONS["relu"] = kept
+    tanh = train_many([{**c, "activation": "tanh"} for c in configs], small(), workers=2)
+    relu = train_many([{**c, "activation": "relu"} for c in configs], small(), workers=2)
+    for (own, _), (expected, _), (restored, _) in zip(runs, tanh, relu, strict=True):
+        assert np.array_equal(own.parameters, expected.parameters)
+        assert not np.array_equal(own.parameters, restored.parameters)
+
+
 # ── What it must not answer ───────────────────────────────────────────────────────────────────────
 
 
@@ -332,24 +351,30 @@ def test_rekey_accepts_the_same_bits_and_refuses_one_that_differs(
 
 
 def test_the_spot_check_finds_a_tampered_entry(tracked: Path) -> None:
+    data = {"digits": small()}
+    candidates = store.spot_check_candidates(data)
+    assert len(candidates) == 2
+    picked = store.pick(candidates, "commit", 60)
+    now = store.first_losses(picked, data)
+    assert store.mismatches(picked, now) == []
     trainings, histories = store.read_tables()
-    first = histories[histories["epoch"] == 1].set_index("key")["train_loss"]
-    epochs = histories.groupby("key")["epoch"].max()
-    picked = store.pick_entries(trainings, epochs, "commit", 60)
-    assert len(picked) == 2
-    now = store.first_epochs(picked, {"digits": small()})
-    assert store.mismatches(first, now) == []
-    tampered = first.copy()
-    tampered.iloc[0] *= 1.02
-    assert store.mismatches(tampered, now) == [first.index[0]]
+    histories.loc[0, "train_loss"] *= 1.02
+    store.write_table(histories, tracked / "histories.csv.gz")
+    picked = store.pick(store.spot_check_candidates(data), "commit", 60)
+    (found,) = store.mismatches(picked, store.first_losses(picked, data))
+    tampered = trainings.set_index("key").loc[histories.loc[0, "key"]]
+    assert f"se_{tampered['seed']}" in found
+
+
+def test_a_training_of_a_part_of_the_data_is_no_candidate(tracked: Path) -> None:
+    assert len(store.spot_check_candidates({"digits": digits()})) == 0
 
 
 def test_another_commit_picks_other_entries_within_the_time() -> None:
-    table = pd.DataFrame({"key": [str(i) for i in range(200)], "core_seconds": 5.0})
-    epochs = pd.Series(10, index=table["key"])
-    picks = [store.pick_entries(table, epochs, commit, 30)["key"] for commit in ("a", "b")]
+    table = pd.DataFrame({"key": [str(i) for i in range(200)], "core_seconds": 0.5})
+    picks = [store.pick(table, commit, 30)["key"] for commit in ("a", "b")]
     assert set(picks[0]) != set(picks[1])
-    assert all(0 < 0.5 * len(pick) <= 30 for pick in picks)
+    assert all(len(pick) == 60 for pick in picks)
 
 
 # ── Arrays ────────────────────────────────────────────────────────────────────────────────────────

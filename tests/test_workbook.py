@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-import pages
 import workbook as commands
 from bench import peak_megabytes
 from conftest import workbook
 from notebook_rules import ROOT, Page
-from test_notebooks import NOTEBOOKS, healthy
+from test_notebooks import healthy
 
 ADDRESS = "https://github.com/ada/backprop"
 STUB_HELPERS = """__version__ = "1.0.0"
@@ -262,115 +259,6 @@ def test_notebooks_are_picked_by_the_beginning_of_their_names() -> None:
     assert [path.name[:2] for path in commands.notebook_paths(["07", "03_back"])] == ["03", "07"]
     with pytest.raises(SystemExit, match="no notebook begins with '99'"):
         commands.notebook_paths(["03", "99"])
-
-
-# ── pages ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Elements(HTMLParser):
-    """Every element of a page with its attributes."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.found if name == tag]
-
-
-@pytest.fixture(scope="module")
-def built(_bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy whose pages are built from two small notebooks; the tests only read them."""
-    copy = shutil.copytree(_bare, tmp_path_factory.mktemp("built") / "project")
-    for name, other in (("01_a.ipynb", "02_b.ipynb"), ("02_b.ipynb", "01_a.ipynb")):
-        notebook = healthy()
-        text = f"## On your own\n\n$$\\frac{{a}}{{b}}$$\n\n## Further reading\n\n[other]({other})"
-        text += "\n\nNext: [other]\n(" + other + ")"
-        answer = new_code_cell("a = 1", metadata={"tags": ["answer"]})
-        notebook.cells[-1:-1] = [answer, new_code_cell("a + 1")]
-        notebook.cells += [new_markdown_cell(text), new_markdown_cell("### Sums\n\n$x^2 < y$")]
-        nbformat.write(notebook, copy / "notebooks" / name)
-    result = workbook(copy, "pages")
-    assert result.returncode == 0, result.stderr
-    return copy / "reports"
-
-
-def test_every_link_and_picture_of_the_pages_is_there(built: Path) -> None:
-    files = [built / "index.html", built / "report.html", *(built / "local" / "pages").iterdir()]
-    assert len(files) == 4
-    for path in files:
-        page = Elements(path)
-        ids = {attributes.get("id") for _, attributes in page.found}
-        for link in page.all("a"):
-            name, _, fragment = link["href"].partition("#")
-            assert (path.parent / name).exists() and (name or fragment in ids), link
-        for picture in page.all("img"):
-            assert picture["src"].startswith("data:") and picture["alt"] == "Ten bars"
-        assert not page.all("script") and not page.all("link")
-
-
-def test_the_index_shows_each_notebooks_title_picture_and_headline(built: Path) -> None:
-    text = (built / "index.html").read_text(encoding="utf-8")
-    page = Elements(built / "index.html")
-    assert len(page.all("article")) == len(page.all("img")) == 2
-    assert text.count("<strong>88 %</strong>") == text.count("Build a network</a>") == 2
-    table = (built.parent / "README.md").read_text(encoding="utf-8")
-    for number, question, minutes in pages.ROW.findall(table)[:2]:
-        assert number in ("01", "02") and f">{question} · {minutes} minutes<" in text
-
-
-def test_the_report_folds_code_away_and_leaves_exercises_out(built: Path) -> None:
-    text = (built / "report.html").read_text(encoding="utf-8")
-    page = Elements(built / "report.html")
-    assert page.all("details") and not any("open" in details for details in page.all("details"))
-    assert len(page.all("h1")) == 1
-    ids = [attributes["id"] for _, attributes in page.found if "id" in attributes]
-    assert len(set(ids)) == len(ids)
-    assert "On your own" not in text and "importlib.util" not in text and "The question" in text
-    assert "Self-declaration" in text and 'href="#Question-9"' in text
-    assert "Next:" not in text and "Next:" in (built / "local" / "pages" / "01_a.html").read_text()
-    one = Elements(built / "local" / "pages" / "01_a.html")
-    # without the set-up, and a cell that shows nothing shares the fold of the next
-    assert len(page.all("details")) == 2 * (len(one.all("details")) - 2)
-    folded = ["open" not in details for details in one.all("details")]
-    assert folded.count(True) == 1, "an exercise's answer alone"
-
-
-def test_equations_are_readable_without_a_network(built: Path) -> None:
-    text = (built / "local" / "pages" / "01_a.html").read_text(encoding="utf-8")
-    assert (
-        "<mfrac>" in text
-        and "<msup>" in text
-        and "$" not in re.sub(r"(?s)<style.*?>.*?</style>|<pre>.*?</pre>", "", text)
-    )
-    assert pages.mathml(r"\unknown{x}", "inline") == r"<code>\unknown{x}</code>"
-    assert "fan_in" in pages.mathml(r"\text{fan\_in}", "inline")
-    assert "<mtable" in pages.mathml("\\begin{aligned}a &= b \\\\ c &= d\\end{aligned}", "block")
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_equation_of_a_notebook_can_be_converted(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unreadable, mathml = [], pages.mathml
-
-    def watch(tex: str, display: str) -> str:
-        result = mathml(tex, display)
-        unreadable.extend([tex] if result.startswith("<code>") else [])
-        return result
-
-    monkeypatch.setattr(pages, "mathml", watch)
-    notebook = Page.read(path).notebook
-    for cell in notebook.cells:
-        if cell.cell_type == "code":  # code and pictures hold no equation, and take long
-            cell.source = ""
-            cell.outputs = [o for o in cell.outputs if "image/png" not in o.get("data", {})]
-    pages.html(notebook, ROOT / "reports" / "page.html")
-    assert not unreadable
 
 
 # ── colab ─────────────────────────────────────────────────────────────────────────────────────────
