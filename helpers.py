@@ -47,6 +47,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import functools
 import gzip
 import hashlib
@@ -54,6 +55,7 @@ import http.client
 import inspect
 import json
 import math
+import multiprocessing
 import os
 import pickle
 import re
@@ -82,10 +84,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import joblib
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 
 if TYPE_CHECKING:  # for the types alone: Matplotlib is imported where a picture is drawn
     from matplotlib.figure import Figure
@@ -97,7 +105,6 @@ Config = Mapping[str, Any]  # a configuration, see `check_config`; a sweep, or i
 
 _HERE = Path(__file__).resolve().parent
 _SOURCE = Path(__file__).read_text(encoding="utf-8")  # what is loaded, even if the file changes
-_STARTED = time.time_ns()  # with a process's number: containers number theirs alike
 # Installed with pip, this file lies among other packages: then the working folder takes its place.
 ROOT = _HERE if (_HERE / "notebooks").is_dir() else Path.cwd()
 
@@ -1154,9 +1161,11 @@ class Network:
             self._workspace = _Workspace(n, arrays(), arrays(), arrays(), arrays())
         return self._workspace
 
-    def _backpropagate(self, x: Array, y: Array, weight_decay: float) -> float:
+    def _backpropagate(self, x: Array, y: Array, weight_decay: float,
+                       sample_weight: Array | None = None) -> float:
         """Fill ``.gradients``; return the mean loss *without* penalty. Arguments are not checked.
 
+        sample_weight (n,) multiplies the loss of each example before the mean is taken.
         Notebook 03 derives every line. Shapes: x (n, inputs), z, a, delta (n, fan_out) of a layer.
         """
         _, zs, activations, deltas, slopes = self._workspace_for(len(x))
@@ -1170,8 +1179,13 @@ class Network:
         log_p = _log_softmax(zs[last])
         p = np.exp(log_p, out=activations[last])
         loss = LOSSES[self.loss]
-        mean_loss = float(loss.value(p, log_p, y).mean(dtype=np.float64))
+        losses = loss.value(p, log_p, y)
+        if sample_weight is not None:
+            losses = losses * sample_weight
+        mean_loss = float(losses.mean(dtype=np.float64))
         loss.delta(p, y, deltas[last])
+        if sample_weight is not None:
+            deltas[last] *= sample_weight[:, None]
         deltas[last] /= len(x)  # the one place where the batch is averaged
         for layer in range(last, -1, -1):
             np.dot(inputs[layer].T, deltas[layer], out=self.weight_gradients[layer])
@@ -1301,6 +1315,22 @@ class Optimizer:
         if returned is not None and returned is not parameters:
             raise TypeError(f"{type(self).__name__}.update must change parameters in place and "
                             f"return nothing; it returned {type(returned).__name__}")
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings by name. scikit-learn asks for them when it copies an optimizer."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **settings: Any) -> Optimizer:
+        """Change settings and start afresh; a grid search's ``optimizer__learning_rate`` ends here.
+
+        Raises ValueError for a name that is no setting, and for a value as the constructor does.
+        """
+        for name in settings:
+            _check_choice(name, f"a setting of {type(self).__name__}", self.get_params())
+        fresh = type(self)(**{**self.get_params(), **settings})
+        vars(self).clear()
+        vars(self).update(vars(fresh))
+        return self
 
 
 @dataclass(eq=False)
@@ -1445,7 +1475,7 @@ def evaluate(network: Network, x: Array, y: Array) -> tuple[float, float]:
 def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam",
           learning_rate: float | None = None, epochs: int = 10, batch_size: int = 32,
           weight_decay: float = 0.0, seed: int = 0, on_epoch: OnEpoch = None,
-          progress: bool = True) -> pd.DataFrame:
+          progress: bool = True, sample_weight: Array | None = None) -> pd.DataFrame:
     """Train in place; return one row an epoch. Taught in notebook 03.
 
     optimizer : a name in OPTIMIZERS (fresh), or an instance, which keeps its own learning rate and
@@ -1457,6 +1487,10 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     on_epoch : called with each row (a dict); may return True to stop. Copy the parameters there to
         keep the best epoch: ``train`` itself leaves the last epoch's weights.
     progress : a bar when a person watches
+    sample_weight : (n,), each ≥ 0, one for each training example: what is minimised is the weighted
+        mean Σ wᵢ lossᵢ / Σ wᵢ. A batch B's gradient is (1/|B|) Σ_{i∈B} (n wᵢ / Σⱼ wⱼ) ∇lossᵢ, which
+        is that of the weighted mean on average over the batches, and with one batch exactly: a
+        weight of 2 is the example given twice. train_loss and train_accuracy are weighted, too.
 
     Columns: epoch, train_loss, train_accuracy (running means over the epoch's batches, weighted by
     their size), val_loss, val_accuracy (NaN without validation images), seconds (training alone).
@@ -1473,6 +1507,8 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     x_val, y_val = data.x_val, data.y_val
     if len(x_val):
         x_val, y_val = network._check_xy(x_val, y_val, "data.x_val", "data.y_val")
+    if sample_weight is not None:
+        sample_weight = _relative_weights(sample_weight, x)
     decay = float(weight_decay)  # np.float64 would make every array float64
     rng = np.random.default_rng(seed)
     rows = []
@@ -1482,7 +1518,8 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
             start = time.perf_counter()
             try:
                 loss, accuracy = _train_epoch(network, optimizer, x, y, batch_size, decay,
-                                              rng.permutation(len(x)), last_finite)
+                                              rng.permutation(len(x)), last_finite,
+                                              sample_weight)
                 seconds = time.perf_counter() - start
                 val_loss, val_accuracy = evaluate(network, x_val, y_val)
                 probe = val_loss if len(x_val) else evaluate(network, x[:1000], y[:1000])[0]
@@ -1520,9 +1557,23 @@ def _divergence(epoch: int, learning_rate: float) -> str:
             "The network holds the last weights with a finite loss.")
 
 
+def _relative_weights(sample_weight: Any, x: Array) -> Array:
+    """Weights (n,) of the rows of x, divided by their mean. Raises ValueError, see `train`."""
+    weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+    largest = weights.max()
+    if largest == 0:
+        raise ValueError("sample_weight must have a number above 0; all are 0")
+    relative = weights / largest  # first: a sum of huge weights overflows
+    return relative / relative.mean()
+
+
 def _train_epoch(network: Network, optimizer: Optimizer, x: Array, y: Array, batch_size: int,
-                 weight_decay: float, order: Array, last_finite: Array) -> tuple[float, float]:
-    """One pass over the images in the given order; return mean loss and accuracy."""
+                 weight_decay: float, order: Array, last_finite: Array,
+                 sample_weight: Array | None = None) -> tuple[float, float]:
+    """One pass over the images in the given order; return mean loss and accuracy.
+
+    sample_weight (n,) has mean 1, see `train`.
+    """
     images = np.empty((min(batch_size, len(x)), x.shape[1]), x.dtype)
     total_loss, correct = 0.0, 0
     for start in range(0, len(order), batch_size):
@@ -1530,13 +1581,15 @@ def _train_epoch(network: Network, optimizer: Optimizer, x: Array, y: Array, bat
         # mode="clip" lets NumPy copy straight into `images`; the indices are in range anyway
         x_batch = np.take(x, batch, axis=0, out=images[:len(batch)], mode="clip")
         y_batch = y[batch]
-        loss = network._backpropagate(x_batch, y_batch, weight_decay)
+        weights = None if sample_weight is None else sample_weight[batch]
+        loss = network._backpropagate(x_batch, y_batch, weight_decay, weights)
         if not np.isfinite(loss):
             raise Diverged
         np.copyto(last_finite, network.parameters)
         total_loss += loss * len(batch)
         probabilities = network._workspace.activations[-1]
-        correct += np.count_nonzero(probabilities.argmax(axis=1) == y_batch)
+        right = probabilities.argmax(axis=1) == y_batch
+        correct += np.count_nonzero(right) if weights is None else weights[right].sum()
         optimizer.loss = loss
         optimizer.step(network.parameters, network.gradients)
     return total_loss / len(order), correct / len(order)
@@ -2396,68 +2449,248 @@ def _folder_for_shared_arrays() -> str | None:
                   "workers=1")
 
 
-def _knowing(entries: dict, function: Callable, arguments: tuple, sender: Any = None) -> Any:
-    for kind, added in entries.items() if sender != (os.getpid(), _STARTED) else ():
-        _registries()[kind].update(added)
-    return function(*arguments)
-
-
 # ── The same network behind scikit-learn's interface ──────────────────────────────────────────────
 
 
 class NetworkClassifier(ClassifierMixin, BaseEstimator):
     """The network as a scikit-learn classifier: labels of any kind, pipelines, grid search.
 
-    Arguments as in `Network` and `train`; hidden_sizes may be a number, or () (softmax regression);
-    random_state is None, an integer or a RandomState. Computes in X's own precision: float32 stays
-    float32, all else becomes float64. After ``fit``: classes_, network_, history_, n_features_in_.
+    hidden_sizes : units of the hidden layers, a positive integer or a sequence of them; () is
+        softmax regression
+    activation, weight_init, loss : as in `Network`
+    optimizer : a name in OPTIMIZERS, or an instance; every fit starts from a fresh copy of it
+    learning_rate : above 0, for an optimizer given by name; None is 1e-3. An instance has its own
+        (a grid search changes it by ``optimizer__learning_rate``), so that beside one it must be
+        None or the same
+    weight_decay, batch_size, epochs : as in `train`
+    random_state : an integer is the ``seed`` of `Network` and of `train`; None or a RandomState
+        draws one
+
+    Computes in X's own precision: float32 stays float32, all else becomes float64. After ``fit``:
+    classes_ (K,), network_ (a `Network`), history_ (the table that `train` returns), n_iter_ (how
+    many epochs it has), n_features_in_.
+
+    Left out are class_weight (give ``sample_weight``), partial_fit and warm_start, early stopping
+    (``on_epoch`` may stop a fit), sparse X, and more than one label for a row.
     """
 
-    def __init__(self, hidden_sizes: Sequence[int] = (64, 64, 64), activation: str = "tanh",
-                 weight_init: str = "xavier", loss: str = "cross_entropy",
-                 optimizer: str | Optimizer = "nadam", learning_rate: float = 1e-3,
-                 weight_decay: float = 0.0, batch_size: int = 32, epochs: int = 10,
-                 random_state: Any = None) -> None:
-        self.hidden_sizes, self.activation, self.weight_init = hidden_sizes, activation, weight_init
-        self.loss, self.optimizer, self.learning_rate = loss, optimizer, learning_rate
-        self.weight_decay, self.batch_size = weight_decay, batch_size
-        self.epochs, self.random_state = epochs, random_state
+    def __init__(self, hidden_sizes: int | Sequence[int] = (64, 64, 64),
+                 activation: str | Sequence[str] = "tanh", weight_init: str = "xavier",
+                 loss: str = "cross_entropy", optimizer: str | Optimizer = "nadam",
+                 learning_rate: float | None = None, weight_decay: float = 0.0,
+                 batch_size: int = 32, epochs: int = 10,
+                 random_state: int | np.random.RandomState | None = None) -> None:
+        # scikit-learn's rule: a constructor keeps what it is given, and `fit` looks at it.
+        self.hidden_sizes = hidden_sizes
+        self.activation = activation
+        self.weight_init = weight_init
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.random_state = random_state
 
-    # Workers of other libraries, GridSearchCV(n_jobs=2) say, lack what was added to the registries:
-    # it goes along.
-    def __reduce__(self) -> tuple:
-        added = {kind: {name: entries[name] for name in entries.keys() - _BUILT_IN[kind]}
-                 for kind, entries in _registries().items()}
-        added = joblib.wrap_non_picklable_objects(added, keep_wrapper=False)  # lambdas, too
-        here = os.getpid(), _STARTED  # a copy in the same process adds nothing
-        return _knowing, (added, object.__new__, (type(self),), here), self.__getstate__()
+    def set_params(self, **params: Any) -> NetworkClassifier:
+        """Change settings; ``optimizer__learning_rate`` and the like those of an instance."""
+        optimizer = params.get("optimizer", self.optimizer)
+        nested = [name for name in params if name.startswith("optimizer__")]
+        if nested and (isinstance(optimizer, type) or not hasattr(optimizer, "set_params")):
+            raise ValueError(f"{nested[0]} needs an optimizer that is an instance with settings, "
+                             f"such as optimizer=Adam(); it is {optimizer!r}. The learning rate of "
+                             "an optimizer that is given by name is learning_rate")
+        return super().set_params(**params)
 
-    def fit(self, X: Any, y: Any) -> NetworkClassifier:
-        """Train on X (n, features) with labels y (n,). Raises ValueError as scikit-learn does."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation: Any = None,
+            on_epoch: OnEpoch = None) -> NetworkClassifier:
+        """Train a new network on X (n, features) with labels y (n,), of any kind.
+
+        sample_weight : (n,), each ≥ 0: the weighted mean of the losses is minimised, see `train`
+        validation : (X_val, y_val), for the columns val_loss and val_accuracy of ``history_``; its
+            labels must occur in y
+        on_epoch : called after each epoch with its row (a dict); may return True to stop.
+            ``network_`` is there already
+
+        Raises ValueError or TypeError for arguments unlike these, before any training, and Diverged
+        when the loss is no longer finite. A fit that fails leaves no network.
+        """
+        vars(self).pop("network_", None)
+        hidden_sizes, seed = self._check_settings()
+        if on_epoch is not None:
+            _check_callable(on_epoch, "on_epoch")
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), order="C")
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        sizes = [X.shape[1], *np.ravel(self.hidden_sizes).tolist(), len(self.classes_)]
-        data = Dataset("yours", X, labels, X[:0], labels[:0], X[:0], labels[:0],
-                       tuple(map(str, self.classes_)), (X.shape[1],))
-        self.network_ = Network(sizes, self.activation, self.weight_init, self.loss, seed, X.dtype)
-        self.history_ = train(
-            self.network_, data, optimizer=clone(self.optimizer, safe=False),
-            learning_rate=self.learning_rate, epochs=self.epochs, batch_size=self.batch_size,
-            weight_decay=self.weight_decay, seed=seed, progress=False)
+        if validation is None:
+            X_val, labels_val = X[:0], labels[:0]
+        else:
+            X_val, labels_val = self._check_validation(validation, X.dtype)
+        data = Dataset("yours", x_train=X, y_train=labels, x_val=X_val, y_val=labels_val,
+                       x_test=X[:0], y_test=labels[:0], image_shape=(X.shape[1],),
+                       class_names=tuple(str(label) for label in self.classes_))
+        self.network_ = Network(data.network_sizes(hidden_sizes), self.activation,
+                                self.weight_init, self.loss, seed, X.dtype)
+        try:
+            self.history_ = self._train(data, seed, sample_weight, on_epoch)
+        except BaseException:
+            del self.network_
+            raise
+        self.n_iter_ = len(self.history_)
+        self._trained_with = {name: _values_and_slopes(name) for name in self.network_.activation}
         return self
 
-    def predict_proba(self, X: Any) -> Array:
-        """Probabilities (n, classes), columns in the order of ``classes_``."""
-        check_is_fitted(self)
+    def _train(self, data: Dataset, seed: int, sample_weight: Any,
+               on_epoch: OnEpoch) -> pd.DataFrame:
+        """Train ``network_`` and return its history. Notebook 09 puts another order here."""
+        return train(self.network_, data, optimizer=self._new_optimizer(), epochs=self.epochs,
+                     batch_size=self.batch_size, weight_decay=self.weight_decay, seed=seed,
+                     sample_weight=sample_weight, on_epoch=on_epoch, progress=False)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Logarithms of the probabilities (n, classes), columns in the order of ``classes_``.
+
+        Raises ValueError for X of another width, with NaN or infinity, and when this session lacks
+        an activation of the model; Diverged for X so large that the network's sums overflow.
+        """
+        check_is_fitted(self, "network_")
         X = validate_data(self, X, dtype=(np.float64, np.float32), order="C", reset=False)
-        return self.network_.forward(X)
+        for name in self.network_.activation:
+            if name not in ACTIVATIONS:
+                raise ValueError(f"the activation {name!r} of this model is not registered in this "
+                                 f"session: put the entry that it was trained with into "
+                                 f"ACTIVATIONS[{name!r}] before it predicts")
+        with np.errstate(over="ignore"):  # what is too large for float32 is refused by name
+            X = self.network_._check_x(X, "X")
+        return self.network_._finite_log_probabilities(X)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities (n, classes), columns in the order of ``classes_``. Raises as above."""
+        return np.exp(self.predict_log_proba(X))
 
     def predict(self, X: Any) -> Array:
-        """The most probable label of each row (n,)."""
+        """The most probable label of each row (n,). Raises as `predict_log_proba` does."""
         best = self.predict_proba(X).argmax(axis=1)  # first: it checks that there was a fit
         return self.classes_[best]
+
+    def __setstate__(self, state: dict) -> None:
+        """Read a pickle. It brings no entries, but knows what its activations gave in training."""
+        super().__setstate__(state)
+        for name, given in state.get("_trained_with", {}).items():
+            if name in ACTIVATIONS and not np.allclose(
+                    _values_and_slopes(name), given, rtol=1e-5, atol=1e-8, equal_nan=True):
+                warnings.warn(
+                    f"the activation {name!r} of this session is not the one that this model was "
+                    "trained with: its values or slopes differ. The model predicts with this "
+                    "session's", stacklevel=2)
+
+    def _check_settings(self) -> tuple[list[int], int]:
+        """Check every argument of the constructor; return the hidden sizes and the seed."""
+        hidden_sizes = _check_hidden_sizes(self.hidden_sizes)
+        several = isinstance(self.activation, list | tuple)
+        if several and len(self.activation) != len(hidden_sizes):
+            raise ValueError(f"activation must be one name, or {len(hidden_sizes)} names as there "
+                             f"are hidden_sizes; got {self.activation!r}")
+        for name in self.activation if several else [self.activation]:
+            self._check_entry("activation", name)
+        self._check_entry("weight_init", self.weight_init)
+        self._check_entry("loss", self.loss)
+        self._new_optimizer()
+        _check(weight_decay=self.weight_decay, batch_size=self.batch_size, epochs=self.epochs)
+        return hidden_sizes, _draw_seed(self.random_state)
+
+    def _check_entry(self, kind: str, name: Any) -> None:
+        """Raise ValueError unless a registry has the entry; in a worker process, say what to do."""
+        try:
+            _check(**{kind: name})
+        except ValueError as error:
+            if multiprocessing.parent_process() is None:
+                raise
+            raise ValueError(
+                f"{error}. If {name!r} is an entry of your own: this is a worker process, which "
+                "imports helpers anew and lacks what your session added to the registries. Use "
+                "n_jobs=1; or put the entry and a subclass of NetworkClassifier into a module of "
+                "your own and take the subclass from there: each worker then imports both"
+            ) from None
+
+    def _new_optimizer(self) -> Optimizer:
+        """A fresh optimizer. Raises ValueError or TypeError for what cannot be one."""
+        given, learning_rate = self.optimizer, self.learning_rate
+        if learning_rate is not None:
+            _check(learning_rate=learning_rate)
+        if isinstance(given, str):
+            self._check_entry("optimizer", given)
+            return OPTIMIZERS[given](learning_rate=1e-3 if learning_rate is None else learning_rate)
+        if isinstance(given, type) or not hasattr(given, "step"):
+            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, or an instance "
+                             f"such as Adam(); got {given!r}")
+        if learning_rate not in (None, getattr(given, "learning_rate", None)):
+            raise ValueError(f"learning_rate={learning_rate!r} would not be used beside "
+                             f"optimizer={given!r}, which has its own learning rate. Leave "
+                             "learning_rate out and set the optimizer's, in a grid search by "
+                             "optimizer__learning_rate; or give the optimizer by name")
+        if isinstance(given, Optimizer):
+            return type(given)(**given.get_params())
+        return copy.deepcopy(given)
+
+    def _check_validation(self, validation: Any, dtype: Any) -> tuple[Array, Array]:
+        """X_val (m, features) and the numbers of its labels (m,). Raises ValueError."""
+        if not isinstance(validation, list | tuple) or len(validation) != 2:
+            raise ValueError("validation must be a pair (X_val, y_val); "
+                             f"got {type(validation).__name__}")
+        try:
+            X_val = validate_data(self, validation[0], dtype=dtype, order="C", reset=False)
+            y_val = column_or_1d(validation[1])
+            check_consistent_length(X_val, y_val)
+        except ValueError as error:
+            raise ValueError(f"validation: {error}") from error
+        # Compared as Python does: a text "1" is not the number 1, as it would be in one array.
+        numbers = {label: number for number, label in enumerate(self.classes_.tolist())}
+        unseen = [label for label in dict.fromkeys(y_val.tolist()) if label not in numbers]
+        if unseen:
+            raise ValueError("validation must have labels that occur in y; of its labels "
+                             f"{', '.join(map(repr, unseen[:10]))} do not")
+        return X_val, np.array([numbers[label] for label in y_val.tolist()])
+
+
+def _check_hidden_sizes(hidden_sizes: Any) -> list[int]:
+    """One number for each hidden layer. Raises ValueError."""
+    is_array = isinstance(hidden_sizes, np.ndarray) and hidden_sizes.ndim == 1
+    is_sequence = isinstance(hidden_sizes, Sequence) and not isinstance(
+        hidden_sizes, str | bytes | bytearray)
+    sizes = list(hidden_sizes) if is_array or is_sequence else [hidden_sizes]
+    for size in sizes:
+        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+            raise ValueError("hidden_sizes must be a positive integer or a sequence of them; "
+                             f"got {hidden_sizes!r}")
+    return [int(size) for size in sizes]
+
+
+def _draw_seed(random_state: Any) -> int:
+    """The seed itself when an integer is given, else one that is drawn. Raises ValueError."""
+    if isinstance(random_state, Integral) and not isinstance(random_state, bool):
+        if 0 <= random_state < 2**32:
+            return int(random_state)
+    elif random_state is None or isinstance(random_state, np.random.RandomState):
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    raise ValueError("random_state must be None, an integer from 0 to 2**32 - 1, or a "
+                     f"numpy.random.RandomState; got {random_state!r}")
+
+
+def _values_and_slopes(activation: str) -> Array:
+    """What an activation gives at fixed points, to tell two of one name apart: (2, points).
+
+    NaN for an entry that cannot be called so: reading a model must not fail because of it.
+    """
+    z = np.linspace(-4, 4, 33)[:, None]
+    value, slope = np.zeros_like(z), np.zeros_like(z)
+    try:
+        with np.errstate(all="ignore"):
+            ACTIVATIONS[activation].function(z, value)
+            ACTIVATIONS[activation].derivative(z, value, slope)
+    except Exception:
+        value[:], slope[:] = np.nan, np.nan
+    return np.stack([value[:, 0], slope[:, 0]])
 
 
 # ── Sweeps: the W&B dictionary, on W&B's server or on this machine ────────────────────────────────
