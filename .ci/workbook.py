@@ -129,6 +129,7 @@ def publish_store(staging: Path, executed: list[Path]) -> None:
     """Publish the entries that notebooks used; after all notebooks the others are dropped."""
     import store
 
+    store.record_covering_sample()
     store.publish(staging, complete=executed == notebook_paths())
 
 

@@ -1,22 +1,17 @@
-"""What several test files share: small data, odd rules, a notebook's own code, example entries."""
+"""What several test files share: small data, odd rules, example entries."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import math
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 
-import nbformat
 import numpy as np
 
 import helpers
-
-NOTEBOOKS = helpers.ROOT / "notebooks"
 
 REGISTRIES = {
     "activation": helpers.ACTIVATIONS,
@@ -103,29 +98,6 @@ def nadam_steps(
         m_hat = mu_next * m / (1 - product * mu_next) + (1 - mu) * g / (1 - product)
         theta = theta - eta * m_hat / (np.sqrt(s / (1 - beta2**t)) + epsilon)
         yield theta
-
-
-# ── A notebook's own code ─────────────────────────────────────────────────────────────────────────
-
-
-def library_of(notebook: str, **names: object) -> SimpleNamespace:
-    """Everything that a notebook's cells tagged `library` define, as attributes.
-
-    notebook : the beginning of its file's name
-    names : what these cells find already defined
-    """
-    (path,) = NOTEBOOKS.glob(f"{notebook}*.ipynb")
-    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
-    defined = {"__name__": "__main__", "helpers": helpers, **names}
-    for cell in cells[1:]:  # the first is the set-up cell
-        for node in ast.parse(cell.source).body:
-            optional = isinstance(node, ast.Try) and isinstance(node.body[0], ast.Import)
-            if optional or isinstance(node, ast.Import | ast.ImportFrom):
-                exec(compile(ast.Module([node], []), "import", "exec"), defined)
-    for cell in cells:
-        if "library" in cell.metadata.get("tags", []):
-            exec(cell.source, defined)
-    return SimpleNamespace(**defined)
 
 
 # ── Registries ────────────────────────────────────────────────────────────────────────────────────

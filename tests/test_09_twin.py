@@ -14,8 +14,9 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import helpers
+from notebook_code import library
 from notebook_rules import ROOT
-from samples import library_of, registries_as_before, small
+from samples import registries_as_before, small
 
 NOTEBOOK = ROOT / "notebooks" / "09_scikit_learn_twin.ipynb"
 STARTS = {"relu": "normal", "sigmoid": "xavier4", "linear": "normal", "tanh": "normal"}
@@ -27,7 +28,7 @@ STAGES = {50: 1, 100: 3}
 def book() -> Iterator[SimpleNamespace]:
     """Everything that the notebook's cells tagged `library` define, as attributes."""
     with registries_as_before():
-        yield library_of("09", HIDDEN=tuple(SIZES[1:-1]), STARTS=STARTS)
+        yield library("09_scikit_learn_twin", HIDDEN=tuple(SIZES[1:-1]), STARTS=STARTS)
 
 
 @pytest.fixture
