@@ -3124,15 +3124,15 @@ def paired_difference(a: Array, b: Array, confidence: float = 0.95) -> tuple[flo
     return mean, mean - half, mean + half
 
 
-def print_versions() -> None:
-    """Print the versions that this run's numbers come from; the last line of the set-up cell."""
+def versions() -> str:
+    """The versions that this run's numbers come from, in one line."""
     names = ("numpy", "pandas", "scikit-learn", "keras", "wandb", "optuna")
     found = [f"{n} {metadata.version(n)}" for n in names if find_spec(n.replace("scikit-", "sk"))]
-    print(f"helpers {__version__} · Python {sys.version.split()[0]} · {', '.join(found)}")
+    return f"helpers {__version__} · Python {sys.version.split()[0]} · {', '.join(found)}"
 
 
 def banner(data: Dataset) -> None:
-    """Say on the page which data this run uses; loudly when it is the fallback."""
+    """Say on the page which data and versions this run uses; loudly when it is the fallback."""
     from IPython.display import Markdown, display
 
     sizes = f"{len(data.x_train):,} training and {len(data.x_val):,} validation images"
@@ -3141,7 +3141,7 @@ def banner(data: Dataset) -> None:
         text = (f"⚠️ **Fallback: this run uses scikit-learn's small digits** ({sizes}), because the "
                 "full data set could not be had. Everything below works, but numbers and pictures "
                 "are those of the digits. `data/README.md` says how to get the real data.")
-    display(Markdown(f"> {text}"))
+    display(Markdown(f"> {text}\n>\n> {versions()}."))
 
 
 def check_band(what: str, value: float, data: Dataset, **bands: tuple[float, float]) -> None:
