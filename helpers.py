@@ -468,7 +468,8 @@ def _find_arrays(name: str) -> tuple[dict[str, Array] | None, str, list[str]]:
     # A changed copy is never made, and a file that is there is the reader's, even a damaged one.
     if not _SOURCES[name].note and not _is_there(kept):
         try:
-            write_whole(kept, lambda file: np.savez_compressed(file, **arrays))
+            write_whole(kept, lambda file: np.savez_compressed(
+                file, allow_pickle=False, **arrays))
         except OSError as error:
             warnings.warn(f"{name} was downloaded but not kept: {error}", stacklevel=3)
     return arrays, "", problems
@@ -650,6 +651,7 @@ def _read_cifar_archive(path: Path) -> dict[str, Array]:
             name = member.name.rpartition("/")[2]
             if member.isfile() and name.startswith(("data_batch_", "test_batch")):
                 content = archive.extractfile(member)
+                assert content is not None  # it is a file
                 batches[name] = _ArraysUnpickler(content, encoding="bytes").load()
     arrays = {}
     for part, names in (("train", [f"data_batch_{i}" for i in range(1, 6)]),
@@ -682,7 +684,7 @@ def _verified(arrays: dict[str, Array], name: str) -> dict[str, Array]:
                 f"label each in y_{part}; their shapes are {images.shape} and {labels.shape}")
     digest = hashlib.sha256()
     for key in _KEYS:
-        digest.update(verified[key])
+        digest.update(verified[key].data)
     if digest.hexdigest() != source.sha256:
         differing = ", ".join(_differing(verified, name))
         raise _OtherData(f"{differing} not as published in {name}: SHA-256 of all arrays "
@@ -693,7 +695,7 @@ def _verified(arrays: dict[str, Array], name: str) -> dict[str, Array]:
 def _differing(arrays: dict[str, Array], name: str) -> list[str]:
     """The names of the uint8 arrays that are not those of the published data set."""
     return [key for key, expected in zip(_KEYS, _SOURCES[name].parts, strict=True)
-            if hashlib.sha256(np.ascontiguousarray(arrays[key])).hexdigest()[:16] != expected]
+            if hashlib.sha256(np.ascontiguousarray(arrays[key]).data).hexdigest()[:16] != expected]
 
 
 _PATIENCE = 5  # seconds to wait for a server's answer
@@ -936,6 +938,8 @@ class _LayerArrays(tuple):
     Assigning to an entry copies the values into the flat array, where training finds them.
     """
 
+    name: str
+
     def __new__(cls, name: str, views: Iterable[Array]) -> _LayerArrays:
         arrays = super().__new__(cls, views)
         arrays.name = name
@@ -995,6 +999,14 @@ class Network:
     Assigning to any of these arrays, or to one layer's, copies the values into the flat array.
     Raises TypeError or ValueError when an argument is not as above; the message names it.
     """
+
+    parameters: Array
+    gradients: Array
+    weights: _LayerArrays
+    biases: _LayerArrays
+    weight_gradients: _LayerArrays
+    bias_gradients: _LayerArrays
+    n_weights: int
 
     def __init__(self, layer_sizes: Sequence[int], activation: str | Sequence[str] = "relu",
                  weight_init: str = "xavier", loss: str = "cross_entropy", seed: int = 0,
@@ -1243,8 +1255,9 @@ class Network:
 def _missing_entries(header: Mapping[str, Any]) -> str:
     """The registry entries that a saved network names and this session lacks, as a text."""
     activations = header["activation"]
-    wanted = [("ACTIVATIONS", ACTIVATIONS, name)
-              for name in ([activations] if isinstance(activations, str) else activations)]
+    names = [activations] if isinstance(activations, str) else activations
+    wanted: list[tuple[str, Collection, Any]] = [
+        ("ACTIVATIONS", ACTIVATIONS, name) for name in names]
     wanted += [("WEIGHT_INITS", WEIGHT_INITS, header["weight_init"]),
                ("LOSSES", LOSSES, header["loss"])]
     missing = [f"{registry}[{name!r}]" for registry, entries, name in wanted
@@ -1315,6 +1328,10 @@ class Optimizer:
         if returned is not None and returned is not parameters:
             raise TypeError(f"{type(self).__name__}.update must change parameters in place and "
                             f"return nothing; it returned {type(returned).__name__}")
+
+    def update(self, parameters: Array, gradients: Array) -> Any:
+        """Change ``parameters`` (P,) in place, given ``gradients`` (P,); rules define it."""
+        raise NotImplementedError(f"{type(self).__name__} must define update")
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The settings by name. scikit-learn asks for them when it copies an optimizer."""
@@ -1575,7 +1592,8 @@ def _train_epoch(network: Network, optimizer: Optimizer, x: Array, y: Array, bat
     sample_weight (n,) has mean 1, see `train`.
     """
     images = np.empty((min(batch_size, len(x)), x.shape[1]), x.dtype)
-    total_loss, correct = 0.0, 0
+    total_loss = 0.0
+    correct: float = 0  # with weights, a sum of those
     for start in range(0, len(order), batch_size):
         batch = order[start:start + batch_size]
         # mode="clip" lets NumPy copy straight into `images`; the indices are in range anyway
@@ -1832,8 +1850,8 @@ def _what_runs(node: Any) -> str:
     kind = type(node).__name__
     if isinstance(node, ast.AnnAssign) and node.value is not None:
         return f"Assign(targets=[{_what_runs(node.target)}], value={_what_runs(node.value)})"
-    documented = isinstance(node, ast.FunctionDef | ast.ClassDef)
-    has_docstring = documented and ast.get_docstring(node, clean=False) is not None
+    has_docstring = (isinstance(node, ast.FunctionDef | ast.ClassDef)
+                     and ast.get_docstring(node, clean=False) is not None)
     fields = []
     for name, value in ast.iter_fields(node):
         if name == "body" and has_docstring:
@@ -2012,9 +2030,14 @@ def _read_tracked(folder: Path, key: str) -> _Stored | None:
     if key not in trainings.index:
         return None
     training = trainings.loc[key]
-    rows = histories.get(key)
-    rows = [] if rows is None else rows[list(_METRICS)].to_dict("records")
+    history = histories.get(key)  # None: it diverged in its first epoch
+    rows = [] if history is None else _rows_of(history)
     return _Stored(rows, bool(training["diverged"]), str(training["date"]), None)
+
+
+def _rows_of(history: pd.DataFrame) -> list[dict[str, float]]:
+    """The epochs of a table as `train` gives them to ``on_epoch``."""
+    return [{name: row[name] for name in _METRICS} for row in history.to_dict("records")]
 
 
 @functools.cache
@@ -2022,7 +2045,7 @@ def _tracked_tables(folder: Path, changed: int) -> tuple[pd.DataFrame, dict[str,
     """The tracked trainings by key, and each one's epochs; read once, until the file changes."""
     trainings = _read_table(folder / "trainings.csv.gz").set_index("key")
     histories = _read_table(folder / "histories.csv.gz")
-    return trainings, dict(tuple(histories.groupby("key", sort=False)))
+    return trainings, {str(key): rows for key, rows in histories.groupby("key", sort=False)}
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -2103,8 +2126,7 @@ def _read_grid(full_config: Config, data_digest: str) -> _Stored | None:
         return None
     rows = _read_grid_table(path, changed).iloc[start:start + epochs]
     reached = rows[rows["train_loss"].notna()]
-    return _Stored(reached[list(_METRICS)].to_dict("records"), len(reached) < epochs,
-                   recorded["date"], None)
+    return _Stored(_rows_of(reached), len(reached) < epochs, recorded["date"], None)
 
 
 def _replay(found: _Stored, full_config: Config, on_epoch: OnEpoch
@@ -2515,7 +2537,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         Raises ValueError or TypeError for arguments unlike these, before any training, and Diverged
         when the loss is no longer finite. A fit that fails leaves no network.
         """
-        vars(self).pop("network_", None)
+        self.__dict__.pop("network_", None)
         hidden_sizes, seed = self._check_settings()
         if on_epoch is not None:
             _check_callable(on_epoch, "on_epoch")
@@ -2660,7 +2682,7 @@ def _check_hidden_sizes(hidden_sizes: Any) -> list[int]:
         hidden_sizes, str | bytes | bytearray)
     sizes = list(hidden_sizes) if is_array or is_sequence else [hidden_sizes]
     for size in sizes:
-        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+        if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
             raise ValueError("hidden_sizes must be a positive integer or a sequence of them; "
                              f"got {hidden_sizes!r}")
     return [int(size) for size in sizes]
