@@ -45,17 +45,22 @@ gradient check, classifier, sweeps). One example of each:
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import functools
 import hashlib
 import inspect
 import json
 import math
 import os
 import random
+import re
 import reprlib
 import socket
 import sys
+import textwrap
 import time
+import types
 import urllib.request
 import warnings
 from collections.abc import (
@@ -69,7 +74,7 @@ from collections.abc import (
     Set,
 )
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from fractions import Fraction
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -93,6 +98,7 @@ OnEpoch = Callable[[dict[str, float]], bool | None] | None  # takes an epoch's r
 Config = Mapping[str, Any]  # a configuration, see `check_config`; a sweep, or its parameters
 
 _HERE = Path(__file__).resolve().parent
+_SOURCE = Path(__file__).read_text(encoding="utf-8")  # what is loaded, even if the file changes
 _STARTED = time.time_ns()  # with a process's number: containers number theirs alike
 # Installed with pip, this file lies among other packages: then the working folder takes its place.
 ROOT = _HERE if (_HERE / "notebooks").is_dir() else Path.cwd()
@@ -119,17 +125,90 @@ def _check_number(value: Any, name: str, kind: type, low: float | None = None,
         raise ValueError(f"{name} must be a finite number; got {value!r}")
 
 
-def _check(**arguments: Any) -> None:
-    """Raise TypeError or ValueError unless each argument is what its name stands for everywhere."""
-    low = {"epochs": 1, "batch_size": 1, "workers": 1, "hidden_layers": 0, "hidden_size": 1}
-    include = {"learning_rate": "neither", "weight_decay": "left"}  # is 0 in the range?
-    for name, value in arguments.items():
-        if name in (registries := _registries()):
+# The smallest value of each setting that is a whole number; all others start at 0.
+_SMALLEST = {"epochs": 1, "batch_size": 1, "workers": 1, "hidden_size": 1}
+
+
+def _check(**settings: Any) -> None:
+    """Raise TypeError or ValueError unless each setting is what its name stands for everywhere."""
+    registries = _registries()
+    for name, value in settings.items():
+        if name in registries:
             _check_choice(value, name, registries[name])
-        elif name in include:
-            _check_number(value, name, Real, 0, None, include[name])
+        elif name == "learning_rate":
+            _check_number(value, name, Real, low=0, include="neither")
+        elif name == "weight_decay":
+            _check_number(value, name, Real, low=0, include="left")
         else:
-            _check_number(value, name, Integral, low.get(name, 0), 2**32 - 1)
+            _check_number(value, name, Integral, low=_SMALLEST.get(name, 0), high=2**32 - 1)
+
+
+def _check_callable(value: Any, name: str) -> None:
+    if not callable(value):
+        raise TypeError(f"{name} must be a function; got {value!r}")
+
+
+# What has been tried once need not be tried again: name (with a loss's classes) -> entry.
+_TRIED: dict[Any, Any] = {}
+
+
+def _check_activation(name: Any) -> None:
+    """Raise unless ``name`` is in ACTIVATIONS and its functions write their values into ``out``.
+
+    Textbooks' activations return their values; one of that kind would leave ``out`` as it was, and
+    the network would compute with whatever the memory held.
+    """
+    _check_choice(name, "activation", ACTIVATIONS)
+    entry = ACTIVATIONS[name]
+    if _TRIED.get(name) is entry:
+        return
+    if not isinstance(entry, Activation) or not all(map(callable, entry)):
+        raise TypeError(f"ACTIVATIONS[{name!r}] must be Activation(function, derivative); "
+                        f"got {entry!r}")
+    z = np.linspace(-1.75, 2, 6).reshape(2, 3)
+    kept = z.copy()
+    a = _written(lambda out: entry.function(z, out), f"ACTIVATIONS[{name!r}].function", z.shape)
+    _written(lambda out: entry.derivative(z, a, out), f"ACTIVATIONS[{name!r}].derivative", z.shape)
+    if not np.array_equal(z, kept):
+        raise ValueError(f"ACTIVATIONS[{name!r}] must leave z as it is, and changes it")
+    _TRIED[name] = entry
+
+
+def _check_loss(name: Any, classes: int) -> None:
+    """Raise unless ``name`` is in LOSSES, its value is one number an example, its delta written."""
+    _check_choice(name, "loss", LOSSES)
+    entry = LOSSES[name]
+    if _TRIED.get((name, classes)) is entry:
+        return
+    if not isinstance(entry, Loss) or not all(map(callable, entry)):
+        raise TypeError(f"LOSSES[{name!r}] must be Loss(value, delta); got {entry!r}")
+    p, y = np.full((2, classes), 1 / classes), np.array([0, classes - 1])
+    value = entry.value(p.copy(), np.log(p), y.copy())
+    if np.shape(value) != (2,):
+        raise TypeError(f"LOSSES[{name!r}].value must return one number for each example, shape "
+                        f"(n,); for 2 examples it returned shape {np.shape(value)}")
+    _written(lambda out: entry.delta(p, y, out), f"LOSSES[{name!r}].delta", p.shape)
+    if not (p == 1 / classes).all() or y.tolist() != [0, classes - 1]:
+        raise ValueError(f"LOSSES[{name!r}].delta must leave p and y as they are, and changes them")
+    _TRIED[name, classes] = entry
+
+
+def _written(write: Callable[[Array], Any], name: str, shape: tuple[int, ...]) -> Array:
+    """What ``write`` puts into an array of that shape; TypeError when it does not fill all of it.
+
+    Two different fillings tell a value that was written from one that was there before.
+    """
+    untouched = np.ones(shape, bool)
+    for filling in (0.123456789, -7.654321):
+        out = np.full(shape, filling)
+        returned = write(out)
+        if returned is not None and returned is not out:
+            raise TypeError(f"{name} must write its values into out and return nothing; it "
+                            f"returned {type(returned).__name__}")
+        untouched &= out == filling
+    if untouched.any():
+        raise TypeError(f"{name} must write its values into out: np.copyto(out, values)")
+    return out
 
 
 def write_whole(path: Path, write: Callable[[Any], None]) -> None:
@@ -152,32 +231,6 @@ def write_whole(path: Path, write: Callable[[Any], None]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def fingerprint(*parts: Any) -> str:
-    """Sixteen characters that change when any array or setting does. Notebooks 10 and 11."""
-    digest = hashlib.sha256()
-    for part in parts:
-        is_array = isinstance(part, np.ndarray)
-        digest.update((f"{part.dtype.str}{part.shape}" if is_array else f"{part!r}\n").encode())
-        digest.update(np.ascontiguousarray(part).data if is_array else b"")
-    return digest.hexdigest()[:16]
-
-
-def cached(path: Path, key: str, make: Callable[[], dict[str, Array]]) -> dict[str, Array]:
-    """The arrays that ``make`` returns, from the file when it is whole and was written for ``key``.
-
-    Taught in notebook 10. ``key`` says what the arrays are made from, see `fingerprint`: a stale or
-    damaged file is made anew, never used.
-    """
-    with contextlib.suppress(Exception):  # not there, or damaged in one of many ways
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        if str(arrays.pop("key")) == key:
-            return arrays
-    made = make()
-    write_whole(path, lambda file: np.savez(file, key=np.array(key), **made))
-    return made
-
-
 def reports_folder() -> Path:
     """Folder for what a notebook records: ``WORKBOOK_REPORTS``, else ``reports/local`` (untracked).
 
@@ -187,12 +240,15 @@ def reports_folder() -> Path:
 
 
 def save_record(table: pd.DataFrame, name: str, data: Dataset) -> Path:
-    """Write ``table`` as ``<name>.csv`` into `reports_folder` with a last column ``data``.
+    """Write ``table`` as ``<name>.csv`` into `reports_folder`, for another notebook or a reader.
 
-    Taught in notebook 04. Raises OSError when that cannot be written; the file is left as it was.
+    Two last columns say what it was made from: ``data``, the data set's name, and ``numerics``, see
+    `numerics_id`. Taught in notebook 04. Raises OSError when it cannot be written; a file that was
+    there is then left as it was.
     """
     path = reports_folder() / f"{name}.csv"
-    text = table.assign(data=data.name).to_csv(index=False, lineterminator="\n")
+    table = table.assign(data=data.name, numerics=numerics_id())
+    text = table.to_csv(index=False, lineterminator="\n")
     write_whole(path, lambda file: file.write(text.encode()))
     return path
 
@@ -200,15 +256,23 @@ def save_record(table: pd.DataFrame, name: str, data: Dataset) -> Path:
 def load_record(name: str, data: Dataset) -> tuple[pd.DataFrame, str]:
     """Read what `save_record` wrote: your own run on this data set first, else the tracked record.
 
-    Returns the table and a sentence that says where it is from. The tracked record in ``reports/``
-    is of the real data, so on the fallback it stands in when no run of your own is there.
+    A run of your own counts when it is of this data set and of this helpers.py's numerics. The
+    tracked record in ``reports/`` is of the real data, so on the fallback it stands in when no run
+    of your own is there. Returns the table and a sentence that says where it is from.
     Raises FileNotFoundError when neither exists. Used in notebooks 01, 05 and 07 to 11.
     """
-    own, tracked = (folder / f"{name}.csv" for folder in (reports_folder(), ROOT / "reports"))
-    if own.is_file() and (table := pd.read_csv(own))["data"].eq(data.name).all():
-        return table, "this machine's own run"
+    own = reports_folder() / f"{name}.csv"
+    tracked = ROOT / "reports" / f"{name}.csv"
+    if own.is_file():
+        table = pd.read_csv(own)
+        made_from = {"data": data.name, "numerics": numerics_id()}
+        if all(column in table and table[column].astype(str).eq(value).all()
+               for column, value in made_from.items()):
+            return table.drop(columns="numerics"), "this machine's own run"
     if tracked.is_file():
-        return pd.read_csv(tracked), "the record that came with the workbook"
+        table = pd.read_csv(tracked)
+        return table.drop(columns="numerics", errors="ignore"), (
+            "the record that came with the workbook")
     raise FileNotFoundError(f"no record of {data.name} in {own}, nor any in {tracked}: run the "
                             "notebook that makes it first")
 
@@ -237,6 +301,18 @@ class Dataset:
     class_names: tuple[str, ...]
     image_shape: tuple[int, ...]
     note: str = ""
+
+    def digest(self) -> str:
+        """Sixteen characters of SHA-256 that change with any training or validation image or label.
+
+        Taken of types, shapes and bytes at each call (a tenth of a second for Fashion-MNIST), so
+        that a change in place is seen. Name and test images don't enter: no training sees them.
+        """
+        digest = hashlib.sha256()
+        for array in (self.x_train, self.y_train, self.x_val, self.y_val):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
 
     def network_sizes(self, hidden_sizes: Sequence[int]) -> list[int]:
         """``layer_sizes`` of a network for this data: pixels, hidden sizes, classes."""
@@ -508,6 +584,52 @@ LOSSES: dict[str, Loss] = {
 _FORMAT = "backprop-workbook network 1"
 
 
+class _LayerArrays(tuple):
+    """One array for each layer, each a view of one flat array.
+
+    Assigning to an entry copies the values into the flat array, where training finds them.
+    """
+
+    def __new__(cls, name: str, views: Iterable[Array]) -> _LayerArrays:
+        arrays = super().__new__(cls, views)
+        arrays.name = name
+        return arrays
+
+    def __setitem__(self, layer: int | slice, values: Any) -> None:
+        if isinstance(layer, slice):
+            numbers = range(len(self))[layer]
+            if len(values) != len(numbers):
+                raise ValueError(f"{self.name} must get {len(numbers)} arrays; got {len(values)}")
+            checked = [self._checked(number, value)
+                       for number, value in zip(numbers, values, strict=True)]
+            for number, value in zip(numbers, checked, strict=True):
+                self[number][...] = value
+        else:
+            self[layer][...] = self._checked(range(len(self))[layer], values)
+
+    def _checked(self, layer: int, values: Any) -> Array:
+        return _finite_array(values, f"{self.name}[{layer}]", self[layer].shape)
+
+
+def _finite_array(values: Any, name: str, shape: tuple[int, ...]) -> Array:
+    """``values`` as an array; ValueError unless it has that shape and holds finite numbers."""
+    array = np.asarray(values)
+    if array.shape != shape or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+        raise ValueError(f"{name} must hold finite numbers in the shape {shape}; "
+                         f"got shape {array.shape}, dtype {array.dtype}")
+    return array
+
+
+class _Workspace(NamedTuple):
+    """Arrays that training fills anew for each batch of n images: one (n, units) for each layer."""
+
+    n: int
+    pre_activations: list[Array]  # z, what enters the activation
+    activations: list[Array]  # a, what leaves it; the last layer's are the probabilities
+    deltas: list[Array]  # dloss/dz
+    slopes: list[Array]  # da/dz
+
+
 class Network:
     """A feed-forward network with a softmax output. Taught in notebooks 02 (forward), 03 (back).
 
@@ -524,6 +646,7 @@ class Network:
     biases[l], bias_gradients[l] : (fan_out,), views of them
     n_weights : how many of the P are weights (these are what weight decay shrinks)
 
+    Assigning to any of these arrays, or to one layer's, copies the values into the flat array.
     Raises TypeError or ValueError when an argument is not as above; the message names it.
     """
 
@@ -535,67 +658,123 @@ class Network:
                 isinstance(s, Integral) and not isinstance(s, bool) and s > 0 for s in sizes):
             raise ValueError("layer_sizes must be two or more positive integers, input and classes "
                              f"included; got {layer_sizes!r}")
-        one, hidden = not isinstance(activation, list | tuple), len(sizes) - 2
-        names = [activation] * hidden if one else list(activation)
-        for name in [activation] if one else names:
-            _check(activation=name)
+        hidden = len(sizes) - 2
+        if isinstance(activation, list | tuple):
+            names = list(activation)
+        else:
+            _check_activation(activation)  # even where no hidden layer uses it
+            names = [activation] * hidden
+        for name in names:
+            _check_activation(name)
         if len(names) != hidden:
             raise ValueError(f"activation must be one name or {hidden} names; got {len(names)}")
         _check(weight_init=weight_init, loss=loss, seed=seed)
+        _check_loss(loss, sizes[-1])
         if dtype not in (np.float32, np.float64, float, "float32", "float64"):
             raise ValueError(f"dtype must be float32 or float64; got {dtype!r}")
-        self.layer_sizes, self.dtype = [int(s) for s in sizes], np.dtype(dtype)
-        self.activation, self.weight_init, self.loss, self.seed = names, weight_init, loss, seed
-        self.n_weights = sum(i * o for i, o in pairwise(self.layer_sizes))
+        self.layer_sizes = [int(size) for size in sizes]
+        self.activation = names
+        self.weight_init = weight_init
+        self.loss = loss
+        self.seed = seed
+        self.dtype = np.dtype(dtype)
+        self.n_weights = sum(fan_in * fan_out for fan_in, fan_out in pairwise(self.layer_sizes))
         size = self.n_weights + sum(self.layer_sizes[1:])
         self._attach(np.zeros(size, self.dtype), np.zeros(size, self.dtype))
         rng = np.random.default_rng(seed)  # one generator for all layers, so no two are alike
         for w in self.weights:
-            w[:] = WEIGHT_INITS[weight_init](rng, *w.shape)
+            drawn = WEIGHT_INITS[weight_init](rng, *w.shape)
+            w[:] = _finite_array(drawn, f"what WEIGHT_INITS[{weight_init!r}] returns", w.shape)
 
     def _attach(self, parameters: Array, gradients: Array) -> None:
         """Lay the layers' views over the two flat arrays."""
-        self.parameters, self.gradients = parameters, gradients
-        self.weights, self.biases = self._views(parameters)
-        self.weight_gradients, self.bias_gradients = self._views(gradients)
-        self._buffers: tuple = (0,)
+        views = {
+            "parameters": parameters, "gradients": gradients,
+            "weights": _LayerArrays("weights", self._weight_views(parameters)),
+            "biases": _LayerArrays("biases", self._bias_views(parameters)),
+            "weight_gradients": _LayerArrays("weight_gradients", self._weight_views(gradients)),
+            "bias_gradients": _LayerArrays("bias_gradients", self._bias_views(gradients)),
+        }
+        self.__dict__.update(views)
+        self._workspace = _Workspace(0, [], [], [], [])
 
-    def _views(self, flat: Array) -> tuple[list[Array], list[Array]]:
+    def _weight_views(self, flat: Array) -> list[Array]:
         shapes = list(pairwise(self.layer_sizes))
-        parts = np.split(flat, np.cumsum([i * o for i, o in shapes] + self.layer_sizes[1:-1]))
-        return [w.reshape(s) for w, s in zip(parts, shapes, strict=False)], parts[len(shapes):]
+        ends = np.cumsum([fan_in * fan_out for fan_in, fan_out in shapes])
+        parts = np.split(flat[:self.n_weights], ends[:-1])
+        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def _bias_views(self, flat: Array) -> list[Array]:
+        return np.split(flat[self.n_weights:], np.cumsum(self.layer_sizes[1:-1]))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Copy what is assigned to an array; refuse to change what the arrays were made from."""
+        if name in ("parameters", "gradients"):
+            array = getattr(self, name)
+            array[:] = _finite_array(value, name, array.shape)
+        elif name in ("weights", "biases", "weight_gradients", "bias_gradients"):
+            getattr(self, name)[:] = value
+        elif name in ("layer_sizes", "weight_init", "seed", "dtype", "n_weights") and (
+                name in self.__dict__):
+            raise AttributeError(f"{name} cannot be changed: its arrays are made. Make another "
+                                 f"Network with {name}={value!r}")
+        else:
+            super().__setattr__(name, value)
 
     # Pickle would turn the views into copies: leave them out, lay them anew.
     def __getstate__(self) -> dict:
-        views = ("weights", "biases", "weight_gradients", "bias_gradients", "_buffers")
-        return {k: v for k, v in self.__dict__.items() if k not in views}
+        left_out = ("weights", "biases", "weight_gradients", "bias_gradients", "_workspace")
+        return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         # joblib hands big arrays over as memory maps that cannot be written
-        self._attach(*(np.require(a, None, "W") for a in (self.parameters, self.gradients)))
+        self._attach(np.require(self.parameters, requirements="W"),
+                     np.require(self.gradients, requirements="W"))
 
-    def _check_x(self, x: Any) -> Array:
+    def _check_entries(self) -> None:
+        """Raise unless the names of activations and loss are registered and do what they must."""
+        hidden = len(self.layer_sizes) - 2
+        if not isinstance(self.activation, list | tuple) or len(self.activation) != hidden:
+            raise ValueError(f"a network's activation must be a list of {hidden} names; "
+                             f"got {self.activation!r}")
+        for name in self.activation:
+            _check_activation(name)
+        _check_loss(self.loss, self.layer_sizes[-1])
+
+    def _check_x(self, x: Any, name: str = "x") -> Array:
+        self._check_entries()
         shape, inputs = np.shape(x), self.layer_sizes[0]
         if len(shape) != 2 or shape[0] == 0 or shape[1] != inputs:
-            raise ValueError(f"x must have shape (n > 0, {inputs} inputs); got {shape}")
-        return check_array(x, dtype=self.dtype, order="C", input_name="x")  # NaN, infinity
+            raise ValueError(f"{name} must have shape (n > 0, {inputs} inputs); got {shape}")
+        return check_array(x, dtype=self.dtype, order="C", input_name=name)  # NaN, infinity
 
-    def _check_xy(self, x: Any, y: Any) -> tuple[Array, Array]:
-        x, y, classes = self._check_x(x), np.asarray(y), self.layer_sizes[-1]
+    def _check_xy(self, x: Any, y: Any, x_name: str = "x", y_name: str = "y"
+                  ) -> tuple[Array, Array]:
+        x, y, classes = self._check_x(x, x_name), np.asarray(y), self.layer_sizes[-1]
         if y.shape != (len(x),) or y.dtype.kind not in "iu":
-            raise ValueError(f"y must hold {len(x)} integers, one label for each row of x; "
-                             f"got shape {y.shape}, dtype {y.dtype}")
+            raise ValueError(f"{y_name} must hold {len(x)} integers, one label for each row of "
+                             f"{x_name}; got shape {y.shape}, dtype {y.dtype}")
         if y.min() < 0 or y.max() >= classes:
-            raise ValueError(f"y must lie in 0..{classes - 1}; got {y.min()}..{y.max()}")
+            raise ValueError(f"{y_name} must lie in 0..{classes - 1}; got {y.min()}..{y.max()}")
         return x, y
 
     def forward(self, x: Array) -> Array:
         """Probabilities (n, classes) of the images x (n, inputs); a fresh array at every call.
 
-        Raises ValueError when x is empty, has another width or holds NaN or infinity.
+        Raises ValueError when x is empty, has another width or holds NaN or infinity, and Diverged
+        when the sums are too large for the dtype, so that there are no probabilities.
         """
-        return np.exp(self._log_probabilities(self._check_x(x)))
+        return np.exp(self._finite_log_probabilities(self._check_x(x)))
+
+    def _finite_log_probabilities(self, x: Array) -> Array:
+        with np.errstate(over="ignore", invalid="ignore"):
+            log_p = self._log_probabilities(x)
+        if np.isnan(log_p).any():
+            cause = (f"its sums are too large for {self.dtype}: scale x, or use float64"
+                     if np.isfinite(self.parameters).all() else "its parameters are not finite")
+            raise Diverged(f"the network has no probabilities for x: {cause}")
+        return log_p
 
     def _log_probabilities(self, x: Array) -> Array:
         a = x
@@ -608,9 +787,9 @@ class Network:
         return _log_softmax(z)
 
     def losses(self, x: Array, y: Array) -> Array:
-        """Loss of each example (n,), without penalty. Raises ValueError for x or y as above."""
+        """Loss of each example (n,), without penalty. Raises as `forward`, and for y."""
         x, y = self._check_xy(x, y)
-        log_p = self._log_probabilities(x)
+        log_p = self._finite_log_probabilities(x)
         return LOSSES[self.loss].value(np.exp(log_p), log_p, y)
 
     def loss_and_gradient(self, x: Array, y: Array, weight_decay: float = 0.0) -> float:
@@ -621,25 +800,27 @@ class Network:
         """
         x, y = self._check_xy(x, y)
         _check(weight_decay=weight_decay)
-        w = self.parameters[:self.n_weights if weight_decay else 0]
-        return float(self._backpropagate(x, y, float(weight_decay)) + 0.5 * weight_decay * (w @ w))
+        loss = self._backpropagate(x, y, float(weight_decay))
+        if weight_decay:
+            w = self.parameters[:self.n_weights]
+            loss = float(loss + 0.5 * weight_decay * (w @ w))
+        return loss
 
-    def _workspace(self, n: int) -> tuple:
-        """Pre-activations, activations, deltas and slopes of every layer for a batch of n.
+    def _workspace_for(self, n: int) -> _Workspace:
+        """The arrays for a batch of n images, kept from call to call: training allocates little."""
+        if self._workspace.n != n:
+            def arrays() -> list[Array]:
+                return [np.empty((n, units), self.dtype) for units in self.layer_sizes[1:]]
 
-        Kept from call to call: training then allocates next to nothing.
-        """
-        if self._buffers[0] != n:
-            self._buffers = (n, *([np.empty((n, s), self.dtype) for s in self.layer_sizes[1:]]
-                                  for _ in range(4)))
-        return self._buffers[1:]
+            self._workspace = _Workspace(n, arrays(), arrays(), arrays(), arrays())
+        return self._workspace
 
     def _backpropagate(self, x: Array, y: Array, weight_decay: float) -> float:
         """Fill ``.gradients``; return the mean loss *without* penalty. Arguments are not checked.
 
         Notebook 03 derives every line. Shapes: x (n, inputs), z, a, delta (n, fan_out) of a layer.
         """
-        zs, activations, deltas, slopes = self._workspace(len(x))
+        _, zs, activations, deltas, slopes = self._workspace_for(len(x))
         inputs = [x, *activations[:-1]]  # what each layer receives
         last = len(self.weights) - 1
         for layer, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -676,22 +857,56 @@ class Network:
 
     @classmethod
     def load(cls, path: str | Path) -> Network:
-        """Read what `save` wrote. Raises ValueError, naming the file, when it is anything else."""
+        """Read what `save` wrote. Raises ValueError, naming the file, when it is anything else.
+
+        An activation, initialiser or loss of your own must be in its registry before.
+        """
         try:
             with np.load(path, allow_pickle=False) as file:
                 header, parameters = json.loads(str(file["header"])), file["parameters"]
             if header.pop("format") != _FORMAT:
                 raise ValueError("it has another format")
-            network = cls(**header)
-            found, needed = ((p.shape, p.dtype.name) for p in (parameters, network.parameters))
-            if found != needed or not np.isfinite(parameters).all():
-                raise ValueError(f"its layers need finite parameters {needed}; it holds {found}")
+            sizes = header["layer_sizes"]
+            # before any array of these sizes is made: a header may say anything
+            needed = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
+            if (parameters.shape != (needed,) or parameters.dtype.name != header["dtype"]
+                    or not np.isfinite(parameters).all()):
+                raise ValueError(f"its layers need {needed} finite parameters of "
+                                 f"{header['dtype']}; it holds shape {parameters.shape} of "
+                                 f"{parameters.dtype.name}")
+            missing = _missing_entries(header)
+            network = None if missing else cls(**header)
         except FileNotFoundError:
             raise
         except Exception as error:  # a damaged zip fails in many ways
             raise ValueError(f"{path} is not a network saved by this workbook: {error}") from error
+        if network is None:
+            raise ValueError(f"{path} needs {missing}, which this session does not have: assign it "
+                             "before loading")
         network.parameters[:] = parameters
         return network
+
+
+def _missing_entries(header: Mapping[str, Any]) -> str:
+    """The registry entries that a saved network names and this session lacks, as a text."""
+    activations = header["activation"]
+    wanted = [("ACTIVATIONS", ACTIVATIONS, name)
+              for name in ([activations] if isinstance(activations, str) else activations)]
+    wanted += [("WEIGHT_INITS", WEIGHT_INITS, header["weight_init"]),
+               ("LOSSES", LOSSES, header["loss"])]
+    missing = [f"{registry}[{name!r}]" for registry, entries, name in wanted
+               if isinstance(name, str) and name not in entries]
+    return ", ".join(dict.fromkeys(missing))
+
+
+def softmax(z: Array) -> Array:
+    """Probabilities of each row of logits z (n, K): exp(z) divided by its sum; z stays as it is.
+
+    Finite for logits of any size. Taught in notebook 02. Raises ValueError unless z is a table of
+    finite numbers.
+    """
+    z = check_array(z, dtype=(np.float64, np.float32), input_name="z", copy=True)
+    return np.exp(_log_softmax(z))
 
 
 def _log_softmax(z: Array) -> Array:
@@ -721,15 +936,20 @@ class Optimizer:
     def __post_init__(self) -> None:
         for name in ("learning_rate", "epsilon", "beta", "beta1", "beta2"):
             if hasattr(self, name):
-                low, high, include = (0, 1, "left") if "beta" in name else (0, None, "neither")
-                _check_number(getattr(self, name), name, Real, low, high, include)
-                setattr(self, name, float(getattr(self, name)))  # np.float64 makes arrays float64
-        self.t, self.loss = 0, np.nan
+                value = getattr(self, name)
+                if "beta" in name:
+                    _check_number(value, name, Real, low=0, high=1, include="left")
+                else:
+                    _check_number(value, name, Real, low=0, include="neither")
+                setattr(self, name, float(value))  # np.float64 would make every array float64
+        self.t = 0
+        self.loss = np.nan
 
     def step(self, parameters: Array, gradients: Array) -> None:
         """One update of ``parameters`` (P,), in place; ``gradients`` (P,) stay as they are.
 
-        Raises ValueError when the arrays don't match each other or those of earlier steps.
+        Raises ValueError when the arrays don't match each other or those of earlier steps, and
+        TypeError when the rule returns new parameters instead of changing these.
         """
         if self.t == 0:
             self.state = np.zeros((self.states, *parameters.shape), parameters.dtype)
@@ -738,7 +958,10 @@ class Optimizer:
                              f"step; got {parameters.shape}, {gradients.shape} where the state has "
                              f"{self.state.shape[1:]}")
         self.t += 1
-        self.update(parameters, gradients)
+        returned = self.update(parameters, gradients)
+        if returned is not None and returned is not parameters:
+            raise TypeError(f"{type(self).__name__}.update must change parameters in place and "
+                            f"return nothing; it returned {type(returned).__name__}")
 
 
 @dataclass(eq=False)
@@ -856,7 +1079,8 @@ def _registries() -> dict[str, dict]:
             "loss": LOSSES, "optimizer": OPTIMIZERS}
 
 
-_BUILT_IN = {kind: set(entries) for kind, entries in _registries().items()}
+# What this module came with: only these entries' trainings are stored, see `train_many`.
+_BUILT_IN = {kind: dict(entries) for kind, entries in _registries().items()}
 
 
 # ── Training ──────────────────────────────────────────────────────────────────────────────────────
@@ -867,23 +1091,27 @@ class Diverged(ArithmeticError):
 
 
 def evaluate(network: Network, x: Array, y: Array) -> tuple[float, float]:
-    """Mean loss (no penalty), accuracy in [0, 1] on x (n, inputs), y (n,); NaN if n = 0. See 03."""
+    """Mean loss (no penalty), accuracy in [0, 1] on x (n, inputs), y (n,); NaN if n = 0. See 03.
+
+    Raises ValueError for x or y as `Network.losses`, Diverged when there are no probabilities.
+    """
     if len(x) == 0:
         return np.nan, np.nan
     x, y = network._check_xy(x, y)
-    log_p = network._log_probabilities(x)
+    log_p = network._finite_log_probabilities(x)
     losses = LOSSES[network.loss].value(np.exp(log_p), log_p, y)
     return float(losses.mean(dtype=np.float64)), float((log_p.argmax(axis=1) == y).mean())
 
 
 def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam",
-          learning_rate: float = 1e-3, epochs: int = 10, batch_size: int = 32,
+          learning_rate: float | None = None, epochs: int = 10, batch_size: int = 32,
           weight_decay: float = 0.0, seed: int = 0, on_epoch: OnEpoch = None,
           progress: bool = True) -> pd.DataFrame:
     """Train in place; return one row an epoch. Taught in notebook 03.
 
-    optimizer : a name in OPTIMIZERS (fresh, with ``learning_rate`` > 0), or an instance, which
-        keeps its own learning rate and its state
+    optimizer : a name in OPTIMIZERS (fresh), or an instance, which keeps its own learning rate and
+        its state
+    learning_rate : > 0, of the rule that is named; 1e-3 unless given. An instance has its own.
     epochs, batch_size : integers ≥ 1; each epoch shuffles anew and keeps the last, short batch
     weight_decay : ≥ 0, coupled L2: adds weight_decay·W to the gradient of the weights
     seed : of the shuffling. Same seed, machine and BLAS threads give the same bits.
@@ -899,14 +1127,16 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     longer finite; the network then holds the last weights with a finite loss.
     """
     _check(epochs=epochs, batch_size=batch_size, weight_decay=weight_decay, seed=seed)
-    check_scalar(print if on_epoch is None else on_epoch, "on_epoch", Callable)
-    if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
-        _check(optimizer=optimizer)
-        optimizer = OPTIMIZERS[optimizer](learning_rate=learning_rate)
-    x, y = network._check_xy(data.x_train, data.y_train)
-    val, decay = (data.x_val, data.y_val), float(weight_decay)
-    x_val, y_val = network._check_xy(*val) if len(data.x_val) else val
-    rng, rows = np.random.default_rng(seed), []
+    if on_epoch is not None:
+        _check_callable(on_epoch, "on_epoch")
+    optimizer = _make_optimizer(optimizer, learning_rate)
+    x, y = network._check_xy(data.x_train, data.y_train, "data.x_train", "data.y_train")
+    x_val, y_val = data.x_val, data.y_val
+    if len(x_val):
+        x_val, y_val = network._check_xy(x_val, y_val, "data.x_val", "data.y_val")
+    decay = float(weight_decay)  # np.float64 would make every array float64
+    rng = np.random.default_rng(seed)
+    rows = []
     last_finite = network.parameters.copy()
     with _progress_bar(epochs, progress) as bar, np.errstate(over="ignore", invalid="ignore"):
         for epoch in range(1, epochs + 1):
@@ -921,10 +1151,7 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
                     raise Diverged
             except Diverged:
                 network.parameters[:] = last_finite
-                raise Diverged(
-                    f"the loss is no longer finite in epoch {epoch}: try a learning rate below "
-                    f"{optimizer.learning_rate:g}, a smaller weight decay or weight_init='xavier'. "
-                    "The network holds the last weights with a finite loss.") from None
+                raise Diverged(_divergence(epoch, optimizer.learning_rate)) from None
             rows.append({"epoch": epoch, "train_loss": loss, "train_accuracy": accuracy,
                          "val_loss": val_loss, "val_accuracy": val_accuracy, "seconds": seconds})
             bar.set_postfix(loss=f"{loss:.3f}", val_accuracy=f"{val_accuracy:.3f}")
@@ -932,6 +1159,26 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
             if on_epoch is not None and on_epoch(dict(rows[-1])):
                 break
     return pd.DataFrame(rows)
+
+
+def _make_optimizer(optimizer: Any, learning_rate: float | None) -> Optimizer:
+    """The rule that ``train`` steps with: made from a name, or the instance that was given."""
+    if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
+        _check(optimizer=optimizer)
+        rate = 1e-3 if learning_rate is None else learning_rate
+        _check(learning_rate=rate)
+        return OPTIMIZERS[optimizer](learning_rate=rate)
+    if learning_rate is not None and learning_rate != optimizer.learning_rate:
+        raise ValueError(
+            f"learning_rate is {learning_rate!r}, but optimizer is an instance that has its own "
+            f"({optimizer.learning_rate:g}): leave learning_rate out, or name the optimizer")
+    return optimizer
+
+
+def _divergence(epoch: int, learning_rate: float) -> str:
+    return (f"the loss is no longer finite in epoch {epoch}: try a learning rate below "
+            f"{learning_rate:g}, a smaller weight decay or weight_init='xavier'. "
+            "The network holds the last weights with a finite loss.")
 
 
 def _train_epoch(network: Network, optimizer: Optimizer, x: Array, y: Array, batch_size: int,
@@ -949,104 +1196,12 @@ def _train_epoch(network: Network, optimizer: Optimizer, x: Array, y: Array, bat
             raise Diverged
         np.copyto(last_finite, network.parameters)
         total_loss += loss * len(batch)
-        correct += np.count_nonzero(network._buffers[2][-1].argmax(axis=1) == y_batch)
+        probabilities = network._workspace.activations[-1]
+        correct += np.count_nonzero(probabilities.argmax(axis=1) == y_batch)
         optimizer.loss = loss
         optimizer.step(network.parameters, network.gradients)
     return total_loss / len(order), correct / len(order)
 
-
-def _progress_bar(total: int, wanted: bool, unit: str = "epoch") -> Any:
-    """A tqdm bar, silent unless a person watches: at a terminal, or in a kernel that can ask them.
-
-    nbclient, nbconvert and nbval run kernels that cannot ask, so committed outputs stay clean.
-    """
-    from tqdm.auto import tqdm
-
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    kernel = getattr(shell, "kernel", None)
-    hidden = None if kernel is None else not getattr(kernel, "_allow_stdin", True)
-    return tqdm(total=total, unit=unit, disable=hidden if wanted else True, leave=False)
-
-
-# ── Proof: gradients against central differences ──────────────────────────────────────────────────
-
-
-def gradient_check(network: Network, x: Array, y: Array, weight_decay: float = 0.0) -> pd.DataFrame:
-    """Compare the gradient with central differences, block by block. Taught in notebook 03.
-
-    Works on a float64 copy with weights redrawn at Xavier's scale and random biases (at the
-    network's own start small weights or zero biases could hide an error), on at most 32 examples,
-    each column scaled to [−1, 1], all away from kinks such as ReLU's. (L(θ+h) − L(θ−h))/2h with
-    h = 1e-5 is taken for at most 200 entries of a block; the error is ‖a−n‖/(‖a‖+‖n‖).
-
-    Columns: block (W1, b1, …), shape, checked, analytic_norm, numeric_norm, error.
-    Raises AssertionError naming the block when an error exceeds 1e-6; ValueError for x, y or
-    weight_decay as in `Network.loss_and_gradient`.
-    """
-    _check(weight_decay=weight_decay)
-    rng, rows = np.random.default_rng(0), []
-    twin = type(network)(network.layer_sizes, network.activation, "zero", network.loss, dtype=float)
-    x, y = _redraw_away_from_kinks(twin, *twin._check_xy(x, y), rng)
-    twin.loss_and_gradient(x, y, weight_decay)
-    layers = zip(twin.weights, twin.weight_gradients, twin.biases, twin.bias_gradients, strict=True)
-    for layer, (w, dw, b, db) in enumerate(layers, 1):
-        for letter, values, gradient, decay in (("W", w, dw, weight_decay), ("b", b, db, 0.0)):
-            flat = values.reshape(-1)
-            picked = rng.choice(flat.size, min(flat.size, 200), replace=False)
-            a = gradient.reshape(-1)[picked]
-            n = decay * flat[picked] + [_central_difference(twin, x, y, flat, i) for i in picked]
-            norms = np.linalg.norm(a), np.linalg.norm(n)
-            error = np.linalg.norm(a - n) / (sum(norms) or 1.0)
-            rows.append((f"{letter}{layer}", values.shape, len(picked), *norms, error))
-    columns = ["block", "shape", "checked", "analytic_norm", "numeric_norm", "error"]
-    table = pd.DataFrame(rows, columns=columns)
-    wrong = table[~(table["error"] <= 1e-6)]
-    if len(wrong):
-        blocks = ", ".join(f"{r.block} (error {r.error:.1e})" for r in wrong.itertuples())
-        raise AssertionError(f"gradient differs from central differences in {blocks}")
-    return table
-
-
-def _central_difference(network: Network, x: Array, y: Array, flat: Array, i: int) -> float:
-    """(L(θᵢ+h) − L(θᵢ−h)) / 2h of the mean loss without penalty; θ is put back afterwards."""
-    kept, h = flat[i], 1e-5
-    flat[i] = kept + h
-    above = network.losses(x, y)
-    flat[i] = kept - h
-    below = network.losses(x, y)
-    flat[i] = kept
-    # The difference of each example first, then the mean: rounding errors stay small.
-    return float((above - below).mean() / (2 * h))
-
-
-def _redraw_away_from_kinks(twin: Network, x: Array, y: Array,
-                            rng: np.random.Generator) -> tuple[Array, Array]:
-    """Draw weights and biases; return at most 32 scaled examples whose every z is away from 0.
-
-    A step h moves z by at most about h·|input|; twenty times that is far enough from ReLU's kink.
-    """
-    x, best = x / np.maximum(np.abs(x).max(axis=0), 1e-300), np.arange(0)
-    gains = [4 if name == "sigmoid" else 1 for name in twin.activation] + [1]
-    for _ in range(500):
-        for w, b, gain in zip(twin.weights, twin.biases, gains, strict=True):
-            w[:] = gain * _xavier(rng, *w.shape)  # sigmoid's slope is at most ¼
-            b[:] = rng.uniform(0.1, 0.5, b.shape) * rng.choice([-1, 1], b.shape)
-        twin._backpropagate(x, y, 0.0)
-        hidden = [np.ones((len(x), 1)), *twin._buffers[1][:-1]]
-        nearest = np.min([np.abs(z).min(axis=1) for z in hidden], axis=0)
-        passes = np.min([z.max(axis=1) for z in hidden], axis=0) > 0  # no layer of ReLUs is off
-        clear = np.flatnonzero(passes & (nearest > 2e-4))[:32]
-        if len(clear) > len(best):
-            best, drawn = clear, twin.parameters.copy()
-        if len(best) >= min(len(x), 32) // 2 + 1:
-            break
-    if len(best) == 0:
-        raise ValueError("x must hold an example that is away from every kink; scale it to [0, 1]")
-    twin.parameters[:] = drawn
-    return x[best], y[best]
-
-
-# ── Many configurations at once ───────────────────────────────────────────────────────────────────
 
 _CONFIG_DEFAULTS = {"hidden_layers": 3, "hidden_size": 64, "activation": "tanh",
                     "weight_init": "xavier", "loss": "cross_entropy", "optimizer": "nadam",
@@ -1067,27 +1222,706 @@ def check_config(config: Config) -> dict[str, Any]:
     return full
 
 
-def train_config(config: Config, data: Dataset, *, on_epoch: OnEpoch = None,
-                 progress: bool = False) -> tuple[Network, pd.DataFrame]:
-    """Build the network that a configuration (see `check_config`) describes, and train it."""
-    c = check_config(config)
-    sizes = data.network_sizes([c.pop("hidden_size")] * c.pop("hidden_layers"))
-    parts = {name: c.pop(name) for name in ("activation", "weight_init", "loss")}
-    network = Network(sizes, **parts, seed=c["seed"])  # what is left in c is for `train`
-    return network, train(network, data, **c, on_epoch=on_epoch, progress=progress)
+def _train_anew(full_config: Config, data: Dataset, on_epoch: OnEpoch, progress: bool
+                ) -> tuple[Network, pd.DataFrame]:
+    """Build the network that a complete configuration describes, and train it."""
+    settings = dict(full_config)
+    sizes = data.network_sizes([settings.pop("hidden_size")] * settings.pop("hidden_layers"))
+    parts = {name: settings.pop(name) for name in ("activation", "weight_init", "loss")}
+    network = Network(sizes, **parts, seed=settings["seed"])  # what is left is for `train`
+    return network, train(network, data, **settings, on_epoch=on_epoch, progress=progress)
 
 
-def train_many(configs: Iterable[Config], data: Dataset, *, workers: int | None = None,
-               progress: bool = True) -> list[tuple[Network, pd.DataFrame]]:
-    """`train_config` on each, in parallel: one process a core, one BLAS thread each.
+def train_config(config: Config, data: Dataset, *, networks: bool = True, recorded: bool = False,
+                 on_epoch: OnEpoch = None, progress: bool = False
+                 ) -> tuple[Network | None, pd.DataFrame]:
+    """Build the network that a configuration (see `check_config`) describes, and train it.
+
+    A training that the store holds is read from there, see `train_many`, which has the same
+    arguments. ``history.attrs["recorded"]`` is the day it was recorded, None when it ran now.
+    on_epoch : as in `train`; a stored training calls it with its stored rows.
+    Raises Diverged as `train` does, also when the stored training diverged.
+    """
+    full = check_config(config)
+    if on_epoch is not None:
+        _check_callable(on_epoch, "on_epoch")
+    data_digest = data.digest()
+    # whoever may stop at any epoch and wants the network of that epoch has to train
+    if not (networks and on_epoch):
+        found = _look_up(full, data_digest, networks, recorded)
+        if found is not None:
+            return _replay(found, full, on_epoch)
+    key = _training_key(full, data_digest)
+    return _train_and_keep(full, data, key, reports_folder(), networks, on_epoch, progress)
+
+
+def _progress_bar(total: int, wanted: bool, unit: str = "epoch") -> Any:
+    """A tqdm bar, silent unless a person watches: at a terminal, or in a kernel that can ask them.
+
+    nbclient, nbconvert and nbval run kernels that cannot ask, so committed outputs stay clean.
+    """
+    from tqdm.auto import tqdm
+
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    kernel = getattr(shell, "kernel", None)
+    hidden = None if kernel is None else not getattr(kernel, "_allow_stdin", True)
+    return tqdm(total=total, unit=unit, disable=hidden if wanted else True, leave=False)
+
+
+# ── Proof: gradients against central differences ──────────────────────────────────────────────────
+
+
+def numeric_gradient(function: Callable[[Array], float], theta: Array, h: float = 1e-5) -> Array:
+    """Central differences (f(θ+h) − f(θ−h)) / 2h of a scalar function, one component at a time.
+
+    function : of the array alone. It is called with ``theta`` itself, changed in one place.
+    theta : float64, any shape, writable; afterwards as it was. Returns an array of its shape.
+    h : > 0; the error falls with h² until rounding, about 1e-16·|f|/h, takes over
+
+    Raises TypeError unless theta is a float64 array, ValueError for h out of range.
+    """
+    _check_number(h, "h", Real, low=0, include="neither")
+    if not isinstance(theta, np.ndarray) or theta.dtype != np.float64:
+        found = getattr(theta, "dtype", type(theta))
+        raise TypeError(f"theta must be a float64 array; got {found}")
+    gradient = np.empty_like(theta)
+    for place in np.ndindex(theta.shape):
+        above, below = _both_sides(function, theta, place, h)
+        gradient[place] = (above - below) / (2 * h)
+    return gradient
+
+
+def _both_sides(function: Callable[[Array], Any], theta: Array, place: Any, h: float
+                ) -> tuple[Any, Any]:
+    """f(θ+h) and f(θ−h), where h moves one component; θ is put back afterwards."""
+    kept = theta[place]
+    try:
+        theta[place] = kept + h
+        above = function(theta)
+        theta[place] = kept - h
+        below = function(theta)
+    finally:
+        theta[place] = kept
+    return above, below
+
+
+def gradient_check(network: Network, x: Array, y: Array, weight_decay: float = 0.0) -> pd.DataFrame:
+    """Compare the gradient with central differences, block by block. Taught in notebook 03.
+
+    Works on a float64 copy with weights redrawn at Xavier's scale and random biases (at the
+    network's own start small weights or zero biases could hide an error), on at most 32 examples,
+    each column and then each example scaled to [−1, 1], all away from kinks such as ReLU's.
+    (L(θ+h) − L(θ−h))/2h with h = 1e-5 is taken for at most 200 entries of a block; the error is
+    ‖a−n‖/(‖a‖+‖n‖).
+
+    Columns: block (W1, b1, …), shape, checked, analytic_norm, numeric_norm, error, verdict: right,
+    or "too small to tell" where the differences consist of rounding.
+    Raises AssertionError naming the block when an error exceeds 1e-6 and what rounding explains;
+    ValueError for x, y or weight_decay as in `Network.loss_and_gradient`.
+    """
+    _check(weight_decay=weight_decay)
+    rng, rows, h = np.random.default_rng(0), [], 1e-5
+    twin = type(network)(network.layer_sizes, network.activation, "zero", network.loss, dtype=float)
+    x, y = _redraw_away_from_kinks(twin, *twin._check_xy(x, y), rng)
+    twin.loss_and_gradient(x, y, weight_decay)
+    # Losses are rounded to 1e-16 of their size; a difference of two of them is divided by 2h.
+    rounding = 20 * np.finfo(float).eps * max(np.abs(twin.losses(x, y)).max(), 1e-300) / (2 * h)
+    layers = zip(twin.weights, twin.weight_gradients, twin.biases, twin.bias_gradients, strict=True)
+    for layer, (w, dw, b, db) in enumerate(layers, 1):
+        for letter, values, gradient, decay in (("W", w, dw, weight_decay), ("b", b, db, 0.0)):
+            flat = values.reshape(-1)
+            picked = rng.choice(flat.size, min(flat.size, 200), replace=False)
+            analytic = gradient.reshape(-1)[picked]
+            numeric = decay * flat[picked]
+            for i, place in enumerate(picked):
+                above, below = _both_sides(lambda _: twin.losses(x, y), flat, place, h)
+                # The difference of each example first, then the mean: rounding errors stay small.
+                numeric[i] += (above - below).mean() / (2 * h)
+            norms = np.linalg.norm(analytic), np.linalg.norm(numeric)
+            difference = np.linalg.norm(analytic - numeric)
+            error = difference / (sum(norms) or 1.0)
+            noise = rounding * np.sqrt(len(picked))
+            if sum(norms) <= noise or (error > 1e-6 and difference <= noise):
+                verdict = "too small to tell"
+            else:
+                verdict = "right" if error <= 1e-6 else "wrong"
+            rows.append((f"{letter}{layer}", values.shape, len(picked), *norms, error, verdict))
+    columns = ["block", "shape", "checked", "analytic_norm", "numeric_norm", "error", "verdict"]
+    table = pd.DataFrame(rows, columns=columns)
+    wrong = table[table["verdict"] == "wrong"]
+    if len(wrong):
+        blocks = ", ".join(f"{r.block} (error {r.error:.1e})" for r in wrong.itertuples())
+        raise AssertionError(f"gradient differs from central differences in {blocks}")
+    return table
+
+
+def _redraw_away_from_kinks(twin: Network, x: Array, y: Array,
+                            rng: np.random.Generator) -> tuple[Array, Array]:
+    """Draw weights and biases; return at most 32 scaled examples whose every z is away from 0.
+
+    A step h moves z by at most about h·|input|; twenty times that is far enough from ReLU's kink.
+    """
+    for axis in (0, 1):  # columns among each other, then each example by itself
+        largest = np.abs(x).max(axis=axis, keepdims=True)
+        x = x / np.where(largest > 0, largest, 1)
+    best = np.arange(0)
+    gains = [4 if name == "sigmoid" else 1 for name in twin.activation] + [1]
+    for _ in range(500):
+        for w, b, gain in zip(twin.weights, twin.biases, gains, strict=True):
+            w[:] = gain * _xavier(rng, *w.shape)  # sigmoid's slope is at most ¼
+            b[:] = rng.uniform(0.1, 0.5, b.shape) * rng.choice([-1, 1], b.shape)
+        twin._backpropagate(x, y, 0.0)
+        hidden = [np.ones((len(x), 1)), *twin._workspace.pre_activations[:-1]]
+        nearest = np.min([np.abs(z).min(axis=1) for z in hidden], axis=0)
+        passes = np.min([z.max(axis=1) for z in hidden], axis=0) > 0  # no layer of ReLUs is off
+        clear = np.flatnonzero(passes & (nearest > 2e-4))[:32]
+        if len(clear) > len(best):
+            best, drawn = clear, twin.parameters.copy()
+        if len(best) >= min(len(x), 32) // 2 + 1:
+            break
+    if len(best) == 0:
+        raise ValueError("x must hold an example that is away from every kink: none of these is, "
+                         "for any of 500 draws of weights")
+    twin.parameters[:] = drawn
+    return x[best], y[best]
+
+
+# ── The store of trainings: what was trained once need not be trained again ───────────────────────
+#
+# Whether a stored training may answer depends on three things that make up its key: the numerics
+# (the code that a training runs), the configuration, and the data. Epochs are no part of it: a
+# training of ten epochs passes through epoch five. In reports/store/, which git tracks:
+#
+#     trainings.csv.gz        one row a training: key, date, data, diverged, core_seconds, settings
+#     histories.csv.gz        one row an epoch: key and what `train` returns
+#     networks/KEY-EPOCHS.npz networks that a page needs, as `Network.save` writes them
+#     NAME-KEY.npz            arrays that a page asked for with `stored`
+#
+# In reports/local/store/, or below WORKBOOK_REPORTS, lies what was trained here: KEY.json and
+# KEY-EPOCHS.npz.
+
+_METRICS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
+
+
+def numerics_digest(source: str | None = None) -> str:
+    """Digest of all code that a training runs: helpers.py from `Activation` to `train_config`.
+
+    It is taken of the syntax tree without comments, docstrings, annotations and f-strings
+    (messages), so it changes with what the code does and not with how it reads.
+
+    source : the text of a helpers.py; None: the one that was loaded
+    """
+    if source is None:
+        return _loaded_numerics()
+    statements = ast.parse(source).body
+    names = [getattr(statement, "name", None) for statement in statements]
+    first, last = names.index("Activation"), names.index("train_config")
+    return _digest_of_code(statements[first:last + 1])
+
+
+@functools.cache
+def _loaded_numerics() -> str:
+    return numerics_digest(_SOURCE)
+
+
+def _digest_of_code(statements: Sequence[ast.stmt]) -> str:
+    text = "\n".join(map(_what_runs, statements))
+    return f"n{hashlib.sha256(text.encode()).hexdigest()[:15]}"  # n: never mistaken for a number
+
+
+def _what_runs(node: Any) -> str:
+    """A syntax tree as text that is the same in every version of Python."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_what_runs, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 parses them otherwise; they are messages
+        return "JoinedStr"
+    kind = type(node).__name__
+    if isinstance(node, ast.AnnAssign) and node.value is not None:
+        return f"Assign(targets=[{_what_runs(node.target)}], value={_what_runs(node.value)})"
+    documented = isinstance(node, ast.FunctionDef | ast.ClassDef)
+    has_docstring = documented and ast.get_docstring(node, clean=False) is not None
+    fields = []
+    for name, value in ast.iter_fields(node):
+        if name == "body" and has_docstring:
+            value = value[1:]
+        if name in ("annotation", "returns", "type_comment", "type_params", "kind", "simple"):
+            continue
+        if value is not None and value != []:  # Python 3.13 leaves empty fields out
+            fields.append(f"{name}={_what_runs(value)}")
+    return f"{kind}({', '.join(fields)})"
+
+
+def _recorded_numerics(reports: Path) -> dict[str, Any]:
+    """What reports/numerics.json says: the name of the numerics and the digests they go under."""
+    path = reports / "numerics.json"
+    if not path.is_file():
+        return {"numerics": "", "digests": {}}
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def numerics_id() -> str:
+    """Name of the numerics that this helpers.py has: code that gives the same bits, the same name.
+
+    ``reports/numerics.json`` lists the digests of all code that gave the bits of the store
+    (`rekey` adds one after comparing). Any other digest is its own name, and the store, which goes
+    by the recorded name, has no answer under it.
+    """
+    digest = numerics_digest()
+    recorded = _recorded_numerics(ROOT / "reports")
+    return recorded["numerics"] if digest in recorded["digests"] else digest
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    print(text)
+
+
+def _is_fresh() -> bool:
+    """Whether WORKBOOK_FRESH=1 asks that everything be trained anew."""
+    value = os.environ.get("WORKBOOK_FRESH") or "0"
+    _check_choice(value, "WORKBOOK_FRESH", ["0", "1"])
+    return value == "1"
+
+
+def fingerprint(*parts: Any) -> str:
+    """Sixteen characters that change when any part does; part of a stored result's key.
+
+    parts : arrays, numbers, texts, None, a `Dataset` (its training and validation arrays),
+        functions and classes (what their code does; one of this module stands for all numerics),
+        tuples, lists, sets and mappings of these. Raises TypeError for anything else: a result must
+        not be answered for an input that was not looked at.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        _feed(digest.update, part)
+    return digest.hexdigest()[:16]
+
+
+def _feed(update: Callable[[Any], None], part: Any) -> None:
+    """Hand a part's kind and content to a digest, so that no two different parts look alike."""
+    if isinstance(part, np.ndarray) and not part.dtype.hasobject:
+        update(f"array {part.dtype.str} {part.shape}:".encode())
+        update(np.ascontiguousarray(part).data)
+    elif part is None or isinstance(part, bool | np.bool_):
+        update(f"{part};".encode())
+    elif isinstance(part, Integral):
+        update(f"int {int(part)};".encode())
+    elif isinstance(part, Real):
+        update(f"float {float(part)!r};".encode())
+    elif isinstance(part, str | bytes):
+        content = part.encode() if isinstance(part, str) else part
+        update(f"{type(part).__name__} {len(content)}:".encode())
+        update(content)
+    elif isinstance(part, Mapping | set | frozenset):
+        entries = part.items() if isinstance(part, Mapping) else part
+        update(f"{len(part)} entries".encode())
+        for entry in sorted(fingerprint(entry) for entry in entries):
+            update(entry.encode())
+    elif isinstance(part, list | tuple):
+        update(f"{len(part)} parts".encode())
+        for entry in part:
+            _feed(update, entry)
+    elif isinstance(part, Dataset):
+        update(f"data {part.digest()};".encode())
+    elif isinstance(part, functools.partial):
+        _feed(update, ("partial", part.func, part.args, part.keywords))
+    elif isinstance(part, type | types.FunctionType):
+        update(f"code {_digest_of(part)};".encode())
+    else:
+        raise TypeError("a key's parts must be arrays without objects, numbers, texts, data sets, "
+                        f"functions, classes, or collections of these; got {type(part)}")
+
+
+def _digest_of(code: Any) -> str:
+    """Digest of what a function or class does; all of this module's goes as its numerics."""
+    if code.__module__ == __name__:
+        return numerics_id()
+    if isinstance(code, type):  # a notebook's class has no source of its own before Python 3.13
+        methods = {name: value for name, value in vars(code).items()
+                   if isinstance(value, types.FunctionType)}
+        settings = {name: value for name, value in vars(code).items()
+                    if not name.startswith("__") and isinstance(value, int | float | str | tuple)}
+        bases = [base for base in code.__bases__ if base is not object]
+        return fingerprint(code.__qualname__, methods, settings, bases)
+    try:
+        statements = ast.parse(textwrap.dedent(inspect.getsource(code))).body
+    except (OSError, SyntaxError) as error:
+        raise TypeError(f"the code of {code!r} cannot be read ({error}): define it by a def of its "
+                        "own") from error
+    return _digest_of_code(statements)
+
+
+def _training_key(full_config: Config, data_digest: str) -> str:
+    """Under which key a training is stored: its numerics, its settings but epochs, its data."""
+    settings = {name: float(value) if name in ("learning_rate", "weight_decay") else value
+                for name, value in full_config.items() if name != "epochs"}
+    return fingerprint(numerics_id(), settings, data_digest)
+
+
+def _uses_own_entries(full_config: Config) -> bool:
+    """Whether a configuration names a registry entry that isn't the one this module came with."""
+    return any(registry[full_config[kind]] is not _BUILT_IN[kind].get(full_config[kind])
+               for kind, registry in _registries().items())
+
+
+class _Stored(NamedTuple):
+    """A training from the store."""
+
+    rows: list[dict[str, float]]  # its epochs, as `train` gives them
+    diverged: bool  # after these rows
+    day: str  # on which it was recorded
+    network: Network | None
+
+
+def _look_up(full_config: Config, data_digest: str, networks: bool, recorded: bool
+             ) -> _Stored | None:
+    """The stored training that answers a configuration, or None where there is none."""
+    if _uses_own_entries(full_config) or (_is_fresh() and not recorded):
+        return None
+    key = _training_key(full_config, data_digest)
+    tracked = ROOT / "reports" / "store"
+    if (tracked / "trainings.csv.gz").is_file() and (
+            numerics_digest() not in _recorded_numerics(ROOT / "reports")["digests"]):
+        _say_once(f"The code that trains has changed (its digest is {numerics_digest()}): the "
+                  "recorded trainings are not those of this code, and everything trains anew.")
+    epochs = full_config["epochs"]
+    for folder, read in ((reports_folder() / "store", _read_local), (tracked, _read_tracked)):
+        found = read(folder, key)
+        if found is None or (len(found.rows) < epochs and not found.diverged):
+            continue
+        found = found._replace(rows=found.rows[:epochs],
+                               diverged=found.diverged and len(found.rows) < epochs)
+        if not networks or found.diverged:
+            _note("used", kind="history", key=key)
+            return found
+        place = folder if read is _read_local else folder / "networks"
+        path = place / f"{key}-{epochs}.npz"
+        if path.is_file():
+            _note("used", kind="history", key=key)
+            _note("used", kind="network", key=path.stem)
+            return found._replace(network=Network.load(path))
+    return None if networks else _read_grid(full_config, data_digest)
+
+
+def _read_local(folder: Path, key: str) -> _Stored | None:
+    path = folder / f"{key}.json"
+    if not path.is_file():
+        return None
+    entry = json.loads(path.read_text(encoding="utf-8"))
+    return _Stored(entry["rows"], entry["diverged"], entry["date"], None)
+
+
+def _read_tracked(folder: Path, key: str) -> _Stored | None:
+    if not (folder / "trainings.csv.gz").is_file():
+        return None
+    trainings, histories = _tracked_tables(folder, (folder / "trainings.csv.gz").stat().st_mtime_ns)
+    if key not in trainings.index:
+        return None
+    training = trainings.loc[key]
+    rows = histories.get(key)
+    rows = [] if rows is None else rows[list(_METRICS)].to_dict("records")
+    return _Stored(rows, bool(training["diverged"]), str(training["date"]), None)
+
+
+@functools.cache
+def _tracked_tables(folder: Path, changed: int) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """The tracked trainings by key, and each one's epochs; read once, until the file changes."""
+    trainings = _read_table(folder / "trainings.csv.gz").set_index("key")
+    histories = _read_table(folder / "histories.csv.gz")
+    return trainings, dict(tuple(histories.groupby("key", sort=False)))
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    with warnings.catch_warnings():  # pandas 4 always reads the very numbers that were written
+        warnings.filterwarnings("ignore", ".*float_precision", category=DeprecationWarning)
+        return pd.read_csv(path, dtype={"key": str}, float_precision="round_trip")
+
+
+def _grid_path() -> Path:
+    """The whole grid; as long as it isn't complete, the part that is there."""
+    whole = ROOT / "reports" / "grid.csv.gz"
+    return whole if whole.is_file() else whole.with_name("grid_partial.csv.gz")
+
+
+def load_grid(all_epochs: bool = False) -> pd.DataFrame:
+    """The results of every configuration of `SWEEP`, trained once with seed 0 on Fashion-MNIST.
+
+    One row a configuration, or an epoch where ``all_epochs`` is True. A run of ten epochs passes
+    through epoch five, so its row there is the configuration of five epochs. Columns:
+
+    hidden_layers … activation : the configuration, named as in `SWEEP`
+    epochs : 5 or 10, the configuration's; with ``all_epochs``: epoch, 1 to 10
+    train_loss, train_accuracy : running means over the epoch's batches, in nats and in [0, 1]
+    val_loss, val_accuracy : on the 6,000 validation images after the epoch
+    seconds : of the training of that epoch (not of those before), one thread, as recorded
+    diverged : whether the loss became infinite or NaN; from there on the results are NaN
+
+    ``attrs["complete"]`` is False as long as the grid is being recorded: runs are drawn in random
+    order, so a part is a fair sample. Raises FileNotFoundError where no part of it is there.
+    """
+    path = _grid_path()
+    if not path.is_file():
+        raise FileNotFoundError(f"neither grid.csv.gz nor grid_partial.csv.gz lies in "
+                                f"{path.parent}: `make grid` records it (hours)")
+    table = _read_grid_table(path, path.stat().st_mtime_ns).copy()
+    if not all_epochs:
+        table = table[table["epoch"].isin(SWEEP["parameters"]["epochs"]["values"])]
+        table = table.rename(columns={"epoch": "epochs"}).reset_index(drop=True)
+    table.attrs["complete"] = path.name == "grid.csv.gz"
+    return table
+
+
+@functools.cache
+def _read_grid_table(path: Path, changed: int) -> pd.DataFrame:
+    return _read_table(path)
+
+
+@functools.cache
+def _grid_runs(path: Path, changed: int) -> dict[tuple, int]:
+    """Where in the table each run's first epoch stands, by its settings."""
+    table = _read_grid_table(path, changed)
+    first = table[table["epoch"] == 1]
+    return dict(zip(first[_grid_settings()].itertuples(index=False, name=None), first.index,
+                    strict=True))
+
+
+def _grid_settings() -> list[str]:
+    return [name for name in SWEEP["parameters"] if name != "epochs"]
+
+
+def _read_grid(full_config: Config, data_digest: str) -> _Stored | None:
+    """A configuration's training from the grid, when it is one of those and on the same data."""
+    others = {name: value for name, value in _CONFIG_DEFAULTS.items()
+              if name not in SWEEP["parameters"]}
+    path = _grid_path()
+    about = path.with_name("grid.json")
+    if any(full_config[name] != value for name, value in others.items()) or not (
+            path.is_file() and about.is_file()):
+        return None
+    recorded = json.loads(about.read_text(encoding="utf-8"))
+    if (recorded["numerics"], recorded["data_digest"]) != (numerics_id(), data_digest):
+        return None
+    changed = path.stat().st_mtime_ns
+    settings = tuple(full_config[name] for name in _grid_settings())
+    start = _grid_runs(path, changed).get(settings)
+    epochs = full_config["epochs"]
+    if start is None or epochs > max(SWEEP["parameters"]["epochs"]["values"]):
+        return None
+    rows = _read_grid_table(path, changed).iloc[start:start + epochs]
+    reached = rows[rows["train_loss"].notna()]
+    return _Stored(reached[list(_METRICS)].to_dict("records"), len(reached) < epochs,
+                   recorded["date"], None)
+
+
+def _replay(found: _Stored, full_config: Config, on_epoch: OnEpoch
+            ) -> tuple[Network | None, pd.DataFrame]:
+    """Return a stored training as if it had just run: calls ``on_epoch``, raises Diverged."""
+    rows = []
+    for row in found.rows:
+        rows.append({**row, "epoch": int(row["epoch"])})
+        if on_epoch is not None and on_epoch(dict(rows[-1])):
+            break
+    else:
+        if found.diverged:
+            raise Diverged(_divergence(len(rows) + 1, full_config["learning_rate"]))
+    history = pd.DataFrame(rows, columns=list(_METRICS))
+    history.attrs["recorded"] = found.day
+    return found.network, history
+
+
+def _train_and_keep(full_config: Config, data: Dataset, key: str, folder: Path,
+                    networks: bool, on_epoch: OnEpoch = None, progress: bool = False
+                    ) -> tuple[Network | None, pd.DataFrame]:
+    """Train now, and keep the result in a local store, so that the next call finds it.
+
+    networks : whether to keep and return the network, or its history alone
+    """
+    rows: list[dict[str, float]] = []
+
+    def keep_row(row: dict[str, float]) -> bool | None:
+        rows.append(row)
+        return None if on_epoch is None else on_epoch(dict(row))
+
+    keeps = not _uses_own_entries(full_config)
+    start = time.process_time()
+    network, diverged = None, False
+    try:
+        network, history = _train_anew(full_config, data, keep_row, progress)
+    except Diverged:
+        diverged = True
+        raise
+    finally:  # a diverged training is kept, too; one that was interrupted is not
+        core_seconds = time.process_time() - start
+        if diverged or network is not None:
+            _note("trained", folder, what=f"training {run_name(full_config)} on {data.name}",
+                  why=_why_trained(keeps), core_seconds=round(core_seconds, 3))
+            if keeps:
+                entry = {"config": dict(full_config), "data": data.name, "diverged": diverged,
+                         "date": date.today().isoformat(), "rows": rows,
+                         "core_seconds": round(core_seconds, 3)}
+                _keep_locally(folder, key, entry, network if networks else None)
+    history.attrs["recorded"] = None
+    return (network if networks else None), history
+
+
+def _why_trained(built_in: bool) -> str:
+    if not built_in:
+        return "an entry of your own"
+    return "fresh" if _is_fresh() else "missing"
+
+
+def _keep_locally(folder: Path, key: str, entry: dict, network: Network | None) -> None:
+    """Write a training to the local store; a folder that cannot be written keeps nothing."""
+    kept = _read_local(folder / "store", key)
+    longer = kept is not None and len(kept.rows) > len(entry["rows"]) and not _is_fresh()
+    text = json.dumps(entry, default=lambda value: value.item())  # NumPy's numbers
+    with contextlib.suppress(OSError):
+        if network is not None:
+            network.save(folder / "store" / f"{key}-{len(entry['rows'])}.npz")
+        if not longer:
+            write_whole(folder / "store" / f"{key}.json", lambda file: file.write(text.encode()))
+    _note("used", folder, kind="history", key=key)
+    if network is not None:
+        _note("used", folder, kind="network", key=f"{key}-{len(entry['rows'])}")
+
+
+def _note(name: str, folder: Path | None = None, **line: Any) -> None:
+    """Add a line to ``trained.jsonl`` or ``used.jsonl``, for make's own runs.
+
+    They are runs in a folder of their own, see .ci/workbook.py: `make test` adds up what was
+    trained, `make record` publishes what was used.
+    """
+    if not os.environ.get("WORKBOOK_LEDGER"):
+        return
+    folder = folder or reports_folder()
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / f"{name}.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")  # one write: lines of two processes don't mix
+
+
+def _say_what_was_recorded(days: Sequence[str], trained: int) -> None:
+    """One line on a page that says which of its trainings are a record."""
+    total = len(days) + trained
+    when = "" if not days else f" on {min(days)}"
+    if days and min(days) != max(days):
+        when = f" between {min(days)} and {max(days)}"
+    trainings = "training" if total == 1 else "trainings"
+    print(f"{total} {trainings}: {len(days)} recorded{when}; {trained} trained now")
+
+
+def stored(name: str, make: Callable[[], Mapping[str, Any]], *key: Any,
+           recorded: bool = False) -> dict[str, Array]:
+    """The arrays that ``make()`` returns, from the store when it was called for this key before.
+
+    Used in notebooks 06 and 08 to 11, for what is not a training by `train_config`.
+
+    name : of the file, letters, digits, ``_`` and ``-``
+    make : takes nothing, returns names and arrays (``dict(table)`` of a DataFrame, too); texts are
+        fine, objects are not
+    key : everything that the result depends on: data, settings, and the functions that compute it,
+        see `fingerprint`
+    recorded : as in `train_many`
+
+    A file that is damaged is made anew. One printed line says whether it is a record.
+    Raises ValueError for a name that is no file's name, TypeError for an object among the arrays.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ValueError(f"name must consist of letters, digits, _ and -; got {name!r}")
+    _check_callable(make, "make")
+    file_name = f"{name}-{fingerprint(*key)}.npz"
+    local = reports_folder() / "store" / file_name
+    if recorded or not _is_fresh():
+        for path in (local, ROOT / "reports" / "store" / file_name):
+            arrays = _read_arrays(path)
+            if arrays is not None:
+                _note("used", kind="arrays", key=file_name)
+                print(f"{name}: recorded on {arrays.pop('recorded_on')}")
+                return arrays
+    start, start_of_workers = time.process_time(), _WORKER_SECONDS[0]
+    arrays = {label: _plain_array(value, label) for label, value in dict(make()).items()}
+    core_seconds = time.process_time() - start + _WORKER_SECONDS[0] - start_of_workers
+    _note("trained", what=name, why="fresh" if _is_fresh() else "missing",
+          core_seconds=round(core_seconds, 3))
+    today = np.array(date.today().isoformat())
+    with contextlib.suppress(OSError):  # a folder that cannot be written keeps nothing
+        write_whole(local, lambda file: np.savez_compressed(file, recorded_on=today, **arrays))
+        _note("used", kind="arrays", key=file_name)
+    print(f"{name}: computed now")
+    return arrays
+
+
+def _plain_array(value: Any, label: str) -> Array:
+    array = np.asarray(value)
+    if array.dtype.hasobject:
+        texts = array.astype(str)
+        if not all(isinstance(entry, str) for entry in array.flat):
+            raise TypeError(f"make's array {label!r} must hold numbers or texts, no other objects")
+        return texts
+    return array
+
+
+def _read_arrays(path: Path) -> dict[str, Any] | None:
+    """The arrays in a file of the store; None when it is not there or damaged."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {label: file[label] for label in file.files}
+        arrays["recorded_on"] = str(arrays["recorded_on"])
+        return arrays
+    except Exception as error:  # a damaged zip fails in many ways
+        warnings.warn(f"{path} is damaged and made anew ({error})", stacklevel=3)
+        return None
+
+
+# ── Many configurations at once ───────────────────────────────────────────────────────────────────
+
+
+def train_many(configs: Iterable[Config], data: Dataset, *, networks: bool = True,
+               recorded: bool = False, workers: int | None = None,
+               progress: bool = True) -> list[tuple[Network | None, pd.DataFrame]]:
+    """`train_config` on each: stored trainings are read, the others run, one process a core.
 
     Used in notebooks 03 to 07 and 10. Returns networks and histories in the order of ``configs``;
-    each history carries its configuration in further columns. The results don't depend on
-    ``workers`` (None: one a core). A run that diverges raises Diverged.
+    each history carries its configuration in further columns. One printed line says how many were
+    recorded, and when. The results don't depend on ``workers`` (None: one a core).
+
+    networks : False where the histories are enough: None then stands in each network's place.
+        True: a training whose stored network is missing runs again.
+    recorded : True for a page that shows trainings of many core-minutes as a record: it is read
+        even where WORKBOOK_FRESH=1 asks that everything be trained anew
+
+    A run that diverges raises Diverged; the stored trainings stay.
     """
-    configs = [check_config(c) for c in configs]
-    runs = in_parallel(train_config, [(c, data) for c in configs], workers, progress)
-    return [(net, history.assign(**c)) for (net, history), c in zip(runs, configs, strict=True)]
+    full_configs = [check_config(config) for config in configs]
+    found: dict[int, _Stored] = {}
+    missing: list[tuple[int, tuple]] = []
+    folder = reports_folder()
+    data_digest = data.digest()
+    for number, full in enumerate(full_configs):
+        stored_training = _look_up(full, data_digest, networks, recorded)
+        if stored_training is None:
+            key = _training_key(full, data_digest)
+            missing.append((number, (full, data, key, folder, networks)))
+        else:
+            found[number] = stored_training
+    arguments = [task for _, task in missing]
+    trained = iter(in_parallel(_train_and_keep, arguments, workers, progress))
+    results = []
+    for number, full in enumerate(full_configs):
+        if number in found:
+            network, history = _replay(found[number], full, None)
+        else:
+            network, history = next(trained)
+        results.append((network, history.assign(**full)))
+    _say_what_was_recorded([training.day for training in found.values()], len(missing))
+    return results
+
+
+_WORKER_SECONDS = [0.0]  # processor time that worker processes have used for this one
 
 
 def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | None = None,
@@ -1289,7 +2123,8 @@ def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None =
                       goal=metric.get("goal", "minimize"),
                       early_terminate=sweep.get("early_terminate"), seed=seed,
                       study_name=study_name, project=project, notes=sweep.get("description"),
-                      folder=reports_folder().absolute(), mode=mode)
+                      folder=reports_folder().absolute(), mode=mode, process=os.getpid(),
+                      is_fresh=_is_fresh())
     if mode == "online":
         if storage is not None or workers not in (None, 1):
             raise ValueError("storage and workers are for sweeps on this machine: with "
@@ -1320,20 +2155,20 @@ class _SweepCall(NamedTuple):
     study_name: str  # of the Optuna study, and of the W&B group
     project: str
     notes: str | None
-    folder: Path  # W&B's; workers may have been started with another environment
+    folder: Path  # `reports_folder`; a worker may have been started with another environment
     mode: str  # W&B's
+    process: int
+    is_fresh: bool  # WORKBOOK_FRESH
 
 
 def _numerics(space: dict[str, _Parameter]) -> list[Any]:
     """The code that decides a sweep's results: this module's numerics, a reader's own entries."""
-    if "numerics_id" not in globals():  # until the store of trainings is here
-        return [__version__]
     own_entries = []
     for kind, registry in _registries().items():
         names = space[kind].distribution.choices if kind in space else (_CONFIG_DEFAULTS[kind],)
         own_entries += [registry[name] for name in names
                         if registry[name] is not _BUILT_IN[kind].get(name)]
-    return [globals()["numerics_id"](), *own_entries]
+    return [numerics_id(), *own_entries]
 
 
 # The dictionary
@@ -1836,6 +2671,9 @@ def _run_next_in_queue(study: Any, call: _SweepCall, data: Dataset) -> None:
         finally:  # who was silent for too long was taken for dead, and another has the run now
             taken_away = study.get_trials(deepcopy=False)[trial.number].state.is_finished()
 
+    if os.getpid() != call.process:
+        os.environ["WORKBOOK_REPORTS"] = str(call.folder)
+        os.environ["WORKBOOK_FRESH"] = "1" if call.is_fresh else "0"
     with _quiet_optuna():
         if not _trials(study, "WAITING"):
             return
@@ -1936,7 +2774,8 @@ def _logged_run(call: _SweepCall, config: dict[str, Any] | None, data: Dataset,
             return state == "pruned"
 
         try:
-            history = _history_of({"seed": call.seed, **config}, data, log_epoch)
+            _, history = train_config({"seed": call.seed, **config}, data, networks=False,
+                                      on_epoch=log_epoch)
             recorded = history.attrs.get("recorded") is not None
         except Diverged as error:
             state, recorded = "failed", getattr(error, "recorded", None) is not None
@@ -1946,14 +2785,6 @@ def _logged_run(call: _SweepCall, config: dict[str, Any] | None, data: Dataset,
             **{column: last[column] for column in _RESULTS}, "epochs_run": len(epochs),
             "seconds": sum(epoch["seconds"] for epoch in epochs), "recorded": recorded,
             "history": json.dumps(epochs)}
-
-
-def _history_of(config: dict[str, Any], data: Dataset, on_epoch: OnEpoch) -> pd.DataFrame:
-    """The training's curves, which are all that a sweep needs: the store may have them."""
-    options = inspect.signature(train_config).parameters
-    only_curves = {"networks": False} if "networks" in options else {}
-    network, history = train_config(config, data, on_epoch=on_epoch, **only_curves)
-    return history
 
 
 @contextlib.contextmanager

@@ -1,9 +1,7 @@
-"""What notebooks share beside the network: whole files, caches, processes, the Wilson interval."""
+"""What notebooks share beside the network: whole files, processes, the Wilson interval."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,98 +10,12 @@ import threadpoolctl
 from scipy.stats import binomtest
 
 import helpers
-from helpers import cached, fingerprint
 
-# ── Fingerprints ──────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_fingerprint_sees_values_shapes_types_order_and_settings() -> None:
-    x = np.arange(6.0)
-    parts = [(x,), (x + 1e-9,), (x.astype(np.float32),), (x.reshape(2, 3),), (x, 1), (x, "1"),
-             (x[::-1],), (x, x), (x + 1, x), (x, x + 1), ({"a": 1},), ({"a": 2},),
-             (1, 23), (12, 3)]
-    assert len({fingerprint(*p) for p in parts}) == len(parts)
-    assert fingerprint(x[::2]) == fingerprint(x[::2].copy())
+# ── Files ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-# ── Caches ────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Maker:
-    """Makes the same arrays each time, and counts."""
-
-    def __init__(self) -> None:
-        self.times = 0
-
-    def __call__(self) -> dict[str, np.ndarray]:
-        self.times += 1
-        return {"features": np.arange(12.0, dtype=np.float32).reshape(3, 4), "y": np.arange(3)}
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "records" / "x.cache"
-
-
-def is_whole(arrays: dict[str, np.ndarray]) -> bool:
-    return sorted(arrays) == ["features", "y"] and all(
-        np.array_equal(arrays[n], a) and arrays[n].dtype == a.dtype for n, a in Maker()().items()
-    )
-
-
-def test_a_cache_is_read_and_not_made_again(path: Path) -> None:
-    make = Maker()
-    assert is_whole(cached(path, "key", make)) and is_whole(cached(path, "key", make))
-    assert make.times == 1 and list(path.parent.iterdir()) == [path]
-
-
-def test_a_stale_cache_is_made_again_and_replaced(path: Path) -> None:
-    old, new = Maker(), Maker()
-    cached(path, "old", lambda: {"features": old()["features"] + 1})
-    for _ in range(2):
-        assert is_whole(cached(path, "new", new))
-    assert new.times == 1
-
-
-def flipped(content: bytes, place: int) -> bytes:
-    changed = bytearray(content)
-    changed[place] ^= 1
-    return bytes(changed)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda c: b"",
-        lambda c: b"not an archive at all",
-        lambda c: c[: len(c) // 2],
-        lambda c: c[:-10],
-        lambda c: pickle.dumps({"features": 1}),
-        lambda c: flipped(c, c.index(np.arange(3).tobytes())),
-        lambda c: flipped(c, c.index(np.arange(12.0, dtype=np.float32).tobytes()) + 20),
-    ],
-)
-def test_a_damaged_cache_is_made_again(path: Path, damage: Callable[[bytes], bytes]) -> None:
-    make = Maker()
-    cached(path, "key", make)
-    path.write_bytes(damage(path.read_bytes()))
-    assert is_whole(cached(path, "key", make)) and make.times == 2
-    assert is_whole(cached(path, "key", make)) and make.times == 2
-
-
-def test_a_cache_that_failed_half_way_leaves_nothing(path: Path) -> None:
-    def fails() -> dict:
-        raise RuntimeError("no")
-
-    with pytest.raises(RuntimeError):
-        cached(path, "key", fails)
-    assert not path.parent.exists()
-
-
-# ── Files written whole or not at all ─────────────────────────────────────────────────────────────
-
-
-def test_a_write_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
+def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "records" / "x.cache"
     helpers.write_whole(path, lambda file: file.write(b"before"))
 
     def full(file) -> None:
