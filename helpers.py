@@ -71,7 +71,6 @@ from collections.abc import (
     Iterator,
     Mapping,
     Sequence,
-    Set,
 )
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -2051,6 +2050,7 @@ _HYPERBAND_LIMITS = {"min_iter": 1, "max_iter": 1, "s": 1, "eta": 2}  # the smal
 # In a database, every worker gives a sign of life this often. One that has been silent for three
 # times as long is dead, and its run goes back into the queue.
 _HEARTBEAT_SECONDS = 60
+_QUEUE_LENGTH = 100  # so many runs are queued at a time: Optuna reads the whole queue for each
 
 # What W&B takes from the environment to decide which run this is, or whose, and the names of its
 # settings. Those of its agent say so rightly where W&B's server drives the sweep.
@@ -2124,7 +2124,8 @@ def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None =
                       early_terminate=sweep.get("early_terminate"), seed=seed,
                       study_name=study_name, project=project, notes=sweep.get("description"),
                       folder=reports_folder().absolute(), mode=mode, process=os.getpid(),
-                      is_fresh=_is_fresh())
+                      environment={name: value for name, value in os.environ.items()
+                                   if name.startswith("WORKBOOK_")}, token=os.urandom(8).hex())
     if mode == "online":
         if storage is not None or workers not in (None, 1):
             raise ValueError("storage and workers are for sweeps on this machine: with "
@@ -2138,9 +2139,11 @@ def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None =
             raise ValueError("storage: SQLite takes one worker; use a journal file or PostgreSQL")
         workers = 1
     with _quiet_optuna(), _held_alone(file) if file else contextlib.nullcontext():
-        study = _open_study(location, call)
-        return _run_locally(study, call, data, _plan(call, count), workers, progress,
-                            alone=file is not None)
+        try:
+            return _run_locally(call, data, location, _plan(call, count), workers, progress,
+                                alone=file is not None)
+        finally:
+            _open_study.cache_clear()  # its connection ends with the call
 
 
 class _SweepCall(NamedTuple):
@@ -2155,10 +2158,11 @@ class _SweepCall(NamedTuple):
     study_name: str  # of the Optuna study, and of the W&B group
     project: str
     notes: str | None
-    folder: Path  # `reports_folder`; a worker may have been started with another environment
+    folder: Path  # `reports_folder` in full
     mode: str  # W&B's
-    process: int
-    is_fresh: bool  # WORKBOOK_FRESH
+    process: int  # that called
+    environment: dict[str, str]  # WORKBOOK_…
+    token: str  # of this call alone
 
 
 def _numerics(space: dict[str, _Parameter]) -> list[Any]:
@@ -2166,9 +2170,27 @@ def _numerics(space: dict[str, _Parameter]) -> list[Any]:
     own_entries = []
     for kind, registry in _registries().items():
         names = space[kind].distribution.choices if kind in space else (_CONFIG_DEFAULTS[kind],)
-        own_entries += [registry[name] for name in names
+        own_entries += [_compiled(registry[name]) for name in names
                         if registry[name] is not _BUILT_IN[kind].get(name)]
     return [numerics_id(), *own_entries]
+
+
+def _compiled(entry: Any) -> Any:
+    """What a registry's entry does, as parts for `fingerprint`.
+
+    Its compiled code: the methods that a dataclass is given have no source.
+    """
+    if isinstance(entry, type):  # an optimizer, and what it inherits from others of the reader's
+        return [[cls.__qualname__, {name: _compiled(value) for name, value in vars(cls).items()
+                                    if isinstance(value, types.FunctionType | int | float | str)}]
+                for cls in entry.__mro__ if cls.__module__ not in (__name__, "builtins")]
+    if isinstance(entry, tuple):  # an activation, a loss, constants
+        return [_compiled(part) for part in entry]
+    if isinstance(entry, types.FunctionType):
+        return [_compiled(entry.__code__), _compiled(entry.__defaults__)]
+    if isinstance(entry, types.CodeType):
+        return [entry.co_code, list(entry.co_names), _compiled(entry.co_consts)]
+    return repr(entry)
 
 
 # The dictionary
@@ -2184,7 +2206,8 @@ def _plain(value: Any) -> Any:
         return {_plain(key): _plain(entry) for key, entry in value.items()}
     if hasattr(value, "tolist"):  # arrays, their numbers and strings, Series, Index, tensors
         return _plain(value.tolist()) if np.ndim(value) else value.tolist()
-    if isinstance(value, Collection) and not isinstance(value, str | bytes | range | Set):
+    kept = str | bytes | range | set | frozenset
+    if isinstance(value, Collection) and not isinstance(value, kept):
         return [_plain(entry) for entry in value]
     return value
 
@@ -2219,7 +2242,8 @@ def _check_sweep(sweep: Any) -> dict[str, Any]:
             _check_choice(key, "an entry of sweep's early_terminate", ("type", *_HYPERBAND_LIMITS))
         _check_choice(early_terminate.get("type"), "sweep's early_terminate type", ("hyperband",))
         for key, low in _HYPERBAND_LIMITS.items():
-            _check_number(early_terminate.get(key, low), f"early_terminate's {key}", Integral, low)
+            _check_number(early_terminate.get(key, low), f"sweep's early_terminate {key}", Integral,
+                          low)
         given = early_terminate.keys() - {"type", "eta"}
         if given not in ({"min_iter"}, {"min_iter", "max_iter"}, {"max_iter", "s"}):
             raise ValueError("sweep's early_terminate must have min_iter (and max_iter, if you "
@@ -2487,15 +2511,19 @@ def _held_alone(file: Path) -> Iterator[None]:
         lock.release()
 
 
-def _open_study(location: str, call: _SweepCall) -> Any:
-    """This call's Optuna study in a journal or behind a URL; a new one where it isn't there yet."""
+@functools.lru_cache(maxsize=1)
+def _open_study(location: str, study_name: str, goal: str, token: str) -> Any:
+    """An Optuna study in a journal or behind a URL; a new one where it isn't there yet.
+
+    token : of a call of `run_sweep`, for which each process opens it once
+    """
     import optuna
 
     is_journal = "://" not in location
     try:
         storage = _open_journal(Path(location)) if is_journal else _open_database(location)
-        return optuna.create_study(storage=storage, study_name=call.study_name,
-                                   direction=call.goal, load_if_exists=True)
+        return optuna.create_study(storage=storage, study_name=study_name, direction=goal,
+                                   load_if_exists=True)
     except Exception as error:
         if is_journal:
             raise ValueError(f"storage {location} cannot be used: {error}") from error
@@ -2604,14 +2632,18 @@ def _results(study: Any) -> dict[str, dict[str, Any]]:
     return {row.pop("key"): row for row in rows}
 
 
-def _run_locally(study: Any, call: _SweepCall, data: Dataset, plan: dict[str, dict[str, Any]],
+def _run_locally(call: _SweepCall, data: Dataset, location: str, plan: dict[str, dict[str, Any]],
                  workers: int | None, progress: bool, alone: bool) -> pd.DataFrame:
-    """Run what the plan lacks, here and wherever else the same sweep runs; all rows as a table."""
+    """Run what the plan lacks, here and wherever else the same sweep runs; all rows as a table.
+
+    alone : no other call has this storage, so that whatever runs in it was cut off
+    """
+    study = _open_study(location, call.study_name, call.goal, call.token)
     waits_for_others = False
     while plan.keys() - (results := _results(study)).keys():
-        waiting = _fill_queue(study, plan, alone)
+        waiting = _fill_queue(study, call, plan, alone)
         if waiting:
-            tasks = [(study, call, data)] * waiting
+            tasks = [(call, data, location)] * waiting
             list(in_parallel(_run_next_in_queue, tasks, workers, progress, ordered=False))
         elif not alone:  # the rest runs elsewhere: wait for it, or for the end of its heartbeats
             if progress and not waits_for_others:
@@ -2621,11 +2653,8 @@ def _run_locally(study: Any, call: _SweepCall, data: Dataset, plan: dict[str, di
     return pd.DataFrame([results[key] for key in plan])
 
 
-def _fill_queue(study: Any, plan: dict[str, dict[str, Any]], alone: bool) -> int:
-    """Queue each entry of the plan that has no result and that nobody holds; how many wait now?
-
-    alone : no other call has this storage, so that whatever runs in it was cut off
-    """
+def _fill_queue(study: Any, call: _SweepCall, plan: dict[str, dict[str, Any]], alone: bool) -> int:
+    """Queue entries of the plan that have no result and that nobody holds; how many wait now?"""
     import optuna
 
     waiting = _trials(study, "WAITING")
@@ -2633,19 +2662,30 @@ def _fill_queue(study: Any, plan: dict[str, dict[str, Any]], alone: bool) -> int
         for _ in waiting:  # a larger call left them; this one runs its own count
             study.ask()
     for trial in _trials(study, "RUNNING"):
-        # On a server, heartbeats tell. A worker killed before its first one has drawn nothing yet.
+        # On a server, heartbeats tell. A worker may have been killed before its first one.
         age = datetime.now() - trial.datetime_start
-        never_began = not trial.params and age.total_seconds() > 3 * _HEARTBEAT_SECONDS
+        never_began = ("begun" not in trial.user_attrs
+                       and age.total_seconds() > 3 * _HEARTBEAT_SECONDS)
         if alone or never_began:
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
     if not alone:
         optuna.storages.fail_stale_trials(study)
 
     held = {_key_held_by(trial) for trial in study.get_trials(deepcopy=False)}
-    for key, draws in plan.items():
-        if key not in held:
-            study.enqueue_trial(draws, user_attrs={"key": key})
+    missing = [key for key in plan if key not in held]
+    for key in missing[:max(0, _QUEUE_LENGTH - len(_trials(study, "WAITING")))]:
+        _enqueue(study, call, key, plan[key])
     return sum(trial.user_attrs.get("key") in plan for trial in _trials(study, "WAITING"))
+
+
+def _enqueue(study: Any, call: _SweepCall, key: str, draws: dict[str, Any]) -> None:
+    """Queue a run. With its draws in it, it takes one line of the journal, not one for each."""
+    import optuna
+
+    study.add_trial(optuna.trial.create_trial(
+        state=optuna.trial.TrialState.WAITING, params=draws,
+        distributions={name: call.space[name].distribution for name in draws},
+        user_attrs={"key": key}))
 
 
 def _trials(study: Any, state: str) -> list[Any]:
@@ -2655,26 +2695,19 @@ def _trials(study: Any, state: str) -> list[Any]:
     return study.get_trials(deepcopy=False, states=[optuna.trial.TrialState[state]])
 
 
-def _run_next_in_queue(study: Any, call: _SweepCall, data: Dataset) -> None:
+def _run_next_in_queue(call: _SweepCall, data: Dataset, location: str) -> None:
     """Take a trial from the queue, which gives each to one worker alone, and run it.
 
     This is what a worker process does. It does nothing when others have emptied the queue.
     """
     import optuna
 
-    taken_away = False
-
-    def objective(trial: Any) -> float:
-        nonlocal taken_away
-        try:
-            return _run_trial(study, trial, call, data)
-        finally:  # who was silent for too long was taken for dead, and another has the run now
-            taken_away = study.get_trials(deepcopy=False)[trial.number].state.is_finished()
-
-    if os.getpid() != call.process:
-        os.environ["WORKBOOK_REPORTS"] = str(call.folder)
-        os.environ["WORKBOOK_FRESH"] = "1" if call.is_fresh else "0"
+    if os.getpid() != call.process:  # a worker may have begun with another environment
+        for name in [name for name in os.environ if name.startswith("WORKBOOK_")]:
+            del os.environ[name]
+        os.environ.update(call.environment, WORKBOOK_REPORTS=str(call.folder))
     with _quiet_optuna():
+        study = _open_study(location, call.study_name, call.goal, call.token)
         if not _trials(study, "WAITING"):
             return
         if call.method == "bayes":
@@ -2683,10 +2716,22 @@ def _run_next_in_queue(study: Any, call: _SweepCall, data: Dataset) -> None:
         else:
             study.sampler = optuna.samplers.RandomSampler(call.seed)  # the queue says it all
         study.pruner = _pruner(call.early_terminate)
+        fault = None
+
+        def objective(trial: Any) -> float:
+            nonlocal fault
+            try:
+                return _run_trial(study, trial, call, data)
+            except Exception as error:
+                fault = error
+                raise
+
         try:
             study.optimize(objective, n_trials=1)
-        except Exception:
-            if not taken_away:
+        except (ValueError, optuna.exceptions.UpdateFinishedTrialError) as error:
+            # Else Optuna says that the trial has ended. A worker that was silent for too long is
+            # taken for dead, and another has its run now.
+            if error is fault:
                 raise
 
 
@@ -2707,18 +2752,22 @@ def _run_trial(study: Any, trial: Any, call: _SweepCall, data: Dataset) -> float
     """Train what a trial asks for, and keep its row. Returns the metric, NaN where it has none."""
     import optuna
 
+    def others_in_the_queue() -> list[Any]:
+        return [other for other in study.get_trials(deepcopy=False)
+                if other.number != trial.number and _key_held_by(other) is not None]
+
     key = trial.user_attrs.get("key")
-    others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
     if key is None or any(_key_held_by(other) == key and
                           ("row" in other.user_attrs or other.number < trial.number)
-                          for other in others):
+                          for other in others_in_the_queue()):
         return math.nan  # not from the queue, which others emptied; or queued by two at a time
+    trial.set_user_attr("begun", True)
     config = {name: parameter.value(parameter.suggest(trial, name))
               for name, parameter in call.space.items()}
-    if call.method == "bayes":
-        taken = [other.params for other in others if _key_held_by(other)]
+    if call.method == "bayes":  # others may have drawn the same, even at this moment
+        taken = [other.params for other in others_in_the_queue()]
         if trial.params in taken:  # in its place, one that no run has
-            study.enqueue_trial(_unseen_draws(call, taken, trial.number), user_attrs={"key": key})
+            _enqueue(study, call, key, _unseen_draws(call.space, taken, call.seed + trial.number))
             return math.nan
 
     # The last epoch at which a run may be stopped. One that has trained all its epochs is finished.
@@ -2728,6 +2777,8 @@ def _run_trial(study: Any, trial: Any, call: _SweepCall, data: Dataset) -> float
                         call.early_terminate.get("eta", 3))
 
     def should_stop(row: dict[str, float]) -> bool:
+        if call.early_terminate is None:
+            return False
         trial.report(row[call.metric], int(row["epoch"]))
         return row["epoch"] <= last_rung and trial.should_prune()
 
@@ -2738,15 +2789,14 @@ def _run_trial(study: Any, trial: Any, call: _SweepCall, data: Dataset) -> float
     return row[call.metric] if row["state"] == "finished" else math.nan
 
 
-def _unseen_draws(call: _SweepCall, taken: list[dict], number: int) -> dict[str, Any]:
-    """A configuration that is not taken, in what Optuna draws; ``number`` seeds the choice."""
-    seed = (call.seed + number) % 2**32
-    size = _number_of_configurations(call.space)
+def _unseen_draws(space: dict[str, _Parameter], taken: list[dict], seed: int) -> dict[str, Any]:
+    """A configuration that is not taken, in what Optuna draws."""
+    size = _number_of_configurations(space)
     if size is None:
-        return next(_random_draws(call.space, seed))
+        return next(_random_draws(space, seed % 2**32))
     start = random.Random(seed).randrange(size)
     for index in range(start, start + size):  # as many steps as are taken, plus one
-        draws = _draws_at(call.space, index % size)
+        draws = _draws_at(space, index % size)
         if draws not in taken:
             return draws
     return {}  # all are taken just now, by runs that will give some back
