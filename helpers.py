@@ -47,31 +47,33 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import functools
+import gzip
 import hashlib
+import http.client
 import inspect
 import json
 import math
+import multiprocessing
 import os
+import pickle
 import random
 import re
 import reprlib
 import socket
 import sys
+import tarfile
+import tempfile
 import textwrap
 import time
 import types
+import urllib.error
+import urllib.parse
 import urllib.request
 import warnings
-from collections.abc import (
-    Callable,
-    Collection,
-    Hashable,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+import zipfile
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from fractions import Fraction
@@ -80,16 +82,24 @@ from importlib.util import find_spec
 from itertools import pairwise
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import joblib
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+if TYPE_CHECKING:  # for the types alone: Matplotlib is imported where a picture is drawn
+    from matplotlib.figure import Figure
 
 __version__ = "1.0.0"
 Array = np.ndarray
@@ -98,7 +108,6 @@ Config = Mapping[str, Any]  # a configuration, see `check_config`; a sweep, or i
 
 _HERE = Path(__file__).resolve().parent
 _SOURCE = Path(__file__).read_text(encoding="utf-8")  # what is loaded, even if the file changes
-_STARTED = time.time_ns()  # with a process's number: containers number theirs alike
 # Installed with pip, this file lies among other packages: then the working folder takes its place.
 ROOT = _HERE if (_HERE / "notebooks").is_dir() else Path.cwd()
 
@@ -306,9 +315,12 @@ class Dataset:
 
         Taken of types, shapes and bytes at each call (a tenth of a second for Fashion-MNIST), so
         that a change in place is seen. Name and test images don't enter: no training sees them.
+        Raises TypeError for arrays of objects, whose bytes are addresses.
         """
         digest = hashlib.sha256()
         for array in (self.x_train, self.y_train, self.x_val, self.y_val):
+            if array.dtype.hasobject:
+                raise TypeError(f"a data set's arrays must hold numbers; got {array.dtype}")
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
@@ -319,16 +331,22 @@ class Dataset:
 
 
 class _Source(NamedTuple):
-    """Where a data set comes from, and the SHA-256 of its arrays in the order of _KEYS.
+    """Where a data set comes from and how its arrays are known. Arrays in the order of _KEYS.
 
-    With a ``note`` that digest is of a changed copy. The original comes through Keras alone, which
-    checks the SHA-256 of its archive and keeps it in its own cache.
+    sha256 : of the bytes of all four arrays, one after the other
+    parts : the first 16 hexadecimal digits of the SHA-256 of each array, to say which one differs
+    host : where Keras fetches it from
+    idx_folders : where the four official files may lie, seen from a folder of data sets; none for a
+        data set that has no such files
+    note : with a note, ``sha256`` and ``parts`` are of a changed copy; the original is known by the
+        SHA-256 of its archive
     """
 
     sha256: str
+    parts: tuple[str, str, str, str]
     class_names: tuple[str, ...]
-    cached: str  # the file or folder that Keras keeps in its own cache
-    host: str  # where Keras fetches it from
+    host: str
+    idx_folders: tuple[str, ...] = ()
     image_shape: tuple[int, ...] = (28, 28)
     note: str = ""
 
@@ -336,116 +354,441 @@ class _Source(NamedTuple):
 _SOURCES = {
     "fashion_mnist": _Source(
         "ca3ab2a37f845e1b8ae23cab1b51749a3011ba3bf1d9016176d75cbaabac376f",
+        ("2e487a6c89124f78", "657fbd221bfc9f41", "c867c93ff9536059", "3d0e6c6ea990b53b"),
         ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
          "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-        "fashion-mnist/t10k-labels-idx1-ubyte.gz", "https://storage.googleapis.com"),
+        "https://storage.googleapis.com",
+        # The last two are the folders that Keras and torchvision make.
+        (".", "fashion_mnist", "fashion-mnist", "FashionMNIST/raw")),
     "mnist": _Source(
         "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16",
-        tuple("0123456789"), "mnist.npz", "https://storage.googleapis.com"),
+        ("741c988805d008ac", "1feba77c54802fa5", "6d87418db22cc802", "ddeff807876a9661"),
+        tuple("0123456789"),
+        "https://storage.googleapis.com",
+        (".", "mnist", "MNIST/raw")),
     "cifar10": _Source(
         "43de824eb33756da214912993d74792420cdb55660878ec52ec770433821dacc",
+        ("dd7b49ab6c08da5c", "452bfc3209b6598c", "beb1d3b0356eab20", "3933d503332c512e"),
         ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-        "cifar-10-batches-py-target", "https://www.cs.toronto.edu", (32, 32, 3),
-        "images re-compressed as JPEG, so pixels differ slightly from the original CIFAR-10"),
+        "https://www.cs.toronto.edu",
+        image_shape=(32, 32, 3),
+        note="images re-compressed as JPEG, so pixels differ slightly from the original CIFAR-10"),
 }
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
+# The official files of MNIST and Fashion-MNIST, with or without .gz; 7-Zip unpacks the last part of
+# a name with a dot.
+_IDX_NAMES = {"x_train": "train-images-idx3-ubyte", "y_train": "train-labels-idx1-ubyte",
+              "x_test": "t10k-images-idx3-ubyte", "y_test": "t10k-labels-idx1-ubyte"}
+# The official archive of CIFAR-10 under its own name, Keras's, and that of Keras before 3.6.
+_CIFAR_ARCHIVES = ("cifar-10-python.tar.gz", "cifar-10-batches-py-target_archive",
+                   "cifar-10-batches-py.tar.gz")
+_CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+_CIFAR_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 
 
 def load_data(name: str = "fashion_mnist", *, val_fraction: float = 0.1, seed: int = 0,
               fallback: str | None = "digits") -> Dataset:
     """Load a data set, check it, scale it to [0, 1] and set validation images aside.
 
-    Taught in notebook 01. Routes, in order: the folder in the environment variable WORKBOOK_DATA,
-    ``data/``, ``keras.datasets`` (the download is then kept in ``data/``). The arrays' SHA-256 is
-    checked on every route; a file that fails is named in a warning and not used. One exception: the
-    original CIFAR-10 comes through Keras, which checks its archive and keeps it in its own cache.
+    Taught in notebook 01. Routes, in order: the folder that the environment variable WORKBOOK_DATA
+    names, ``data/``, Keras's cache, a download through Keras (which is then kept in ``data/``).
+    A folder may hold ``<name>.npz``; the four official ``.gz`` files of MNIST or Fashion-MNIST, in
+    itself or in a folder ``<name>`` within; or CIFAR-10's ``cifar-10-python.tar.gz``. The SHA-256
+    is checked on every route; a file that fails is named in a warning and not used.
 
     name : fashion_mnist, mnist, cifar10 or digits (scikit-learn's, enlarged to 28×28)
     val_fraction : part of the training images for validation, in [0, 1), stratified by class
     seed : of that split
     fallback : ``"digits"`` to go on with the small digits when no route works, None to raise
 
-    Raises ValueError for an unknown name or a fraction out of range, FileNotFoundError (with every
-    route and why it failed) when nothing works and ``fallback`` is None.
+    With WORKBOOK_REQUIRE_DATA=1 in the environment a missing data set is an error whatever
+    ``fallback`` says. 0, an empty value or none leave it to ``fallback``.
+
+    Raises ValueError for an unknown name, a fraction out of range or another value of
+    WORKBOOK_REQUIRE_DATA, FileNotFoundError (with every route and why it failed) when no route
+    works and the digits must not step in.
     """
     _check_choice(name, "name", [*_SOURCES, "digits"])
     _check_number(val_fraction, "val_fraction", Real, 0, 1, "left")
     _check(seed=seed)
     _check_choice(fallback, "fallback", ["digits", None])
-    arrays, note, problems = (_digits(), "", []) if name == "digits" else _find_arrays(name)
-    if arrays is None:
-        report = (f"{name} is not to be had:\n" + "\n".join(f"- {p}" for p in problems)
-                  + f"\nPut {name}.npz (arrays {', '.join(_KEYS)}) into {ROOT / 'data'} or into "
-                  "the folder that WORKBOOK_DATA names; data/README.md says where to get it.")
-        if fallback is None:
-            raise FileNotFoundError(report)
-        warnings.warn(f"{report}\nGoing on with scikit-learn's small digits instead.", stacklevel=2)
-        name, arrays = "digits", _digits()
-    return _split(name, arrays, note, val_fraction, seed)
+    required = _data_is_required()
+    if name == "digits":
+        return _split(name, _digits(), "", val_fraction, seed)
+    arrays, note, problems = _find_arrays(name)
+    if arrays is not None:
+        return _split(name, arrays, note, val_fraction, seed)
+    report = (f"{name} could not be found:\n" + "\n".join(f"- {p}" for p in problems)
+              + f"\nPut {name}.npz (arrays {', '.join(_KEYS)}) or {_official_files(name)} into "
+              f"{ROOT / 'data'} or into the folder that WORKBOOK_DATA names; data/README.md says "
+              "where to get them.")
+    if required:
+        report += "\nWORKBOOK_REQUIRE_DATA=1 does not let the digits step in."
+    if required or fallback is None:
+        raise FileNotFoundError(report)
+    warnings.warn(f"{report}\nGoing on with scikit-learn's small digits instead.", stacklevel=2)
+    return _split("digits", _digits(), "", val_fraction, seed)
+
+
+def _official_files(name: str) -> str:
+    """Words for the files that the makers of a data set published."""
+    return _CIFAR_ARCHIVES[0] if name == "cifar10" else "its four official .gz files"
+
+
+def _data_is_required() -> bool:
+    """Whether WORKBOOK_REQUIRE_DATA is on. Raises ValueError for what is neither on nor off."""
+    value = os.environ.get("WORKBOOK_REQUIRE_DATA", "")
+    _check_choice(value, "WORKBOOK_REQUIRE_DATA", ["1", "0", ""])
+    return value == "1"
 
 
 def _find_arrays(name: str) -> tuple[dict[str, Array] | None, str, list[str]]:
     """Try every route; return the arrays (None when all fail), their note, and what went wrong."""
     problems: list[str] = []
-    folders = {"WORKBOOK_DATA": os.environ.get("WORKBOOK_DATA"), "data/": ROOT / "data"}
-    for label, folder in folders.items():
-        path = Path(folder or "") / f"{name}.npz"
-        try:
-            if folder and path.is_file():
-                with np.load(path, allow_pickle=False) as file:
-                    arrays = _verified({key: file[key] for key in _KEYS}, name)
-                return arrays, _SOURCES[name].note, problems
-            problems.append(f"{label}: " + (f"no file {path}" if folder else "not set"))
-        except Exception as error:  # a damaged zip fails in many ways; every one means "not used"
-            problems.append(f"{label}: {path} is damaged and not used ({error})")
+    for label, folder in (("WORKBOOK_DATA", os.environ.get("WORKBOOK_DATA")),
+                          ("data/", ROOT / "data")):
+        if not folder:
+            problems.append(f"{label}: not set")
+            continue
+        folder = Path(os.path.expanduser(folder)).absolute()
+        arrays, note, unusable = _from_folder(folder, name)
+        if label == "WORKBOOK_DATA" and not _is_there(folder):
+            unusable = [f"the folder {folder} does not exist"]
+        for problem in unusable:
+            problems.append(f"{label}: {problem}")
             warnings.warn(problems[-1], stacklevel=3)
+        if arrays is not None:
+            return arrays, note, problems
+        if not unusable:
+            problems.append(f"{label}: no file {folder / f'{name}.npz'}, nor "
+                            f"{_official_files(name)}")
     try:
         arrays = _from_keras(name)
-        if _SOURCES[name].note:
-            return arrays, "", problems
-        _verified(arrays, name)
     except Exception as error:
-        problems.append(f"keras.datasets ({_SOURCES[name].cached} in its cache): {error}")
+        problems.append(f"keras.datasets: {error}")
         return None, "", problems
-    try:
-        write_whole(ROOT / "data" / f"{name}.npz", lambda f: np.savez_compressed(f, **arrays))
-    except OSError as error:
-        warnings.warn(f"{name} was downloaded but not kept: {error}", stacklevel=3)
+    kept = ROOT / "data" / f"{name}.npz"
+    # A changed copy is never made, and a file that is there is the reader's, even a damaged one.
+    if not _SOURCES[name].note and not _is_there(kept):
+        try:
+            write_whole(kept, lambda file: np.savez_compressed(file, **arrays))
+        except OSError as error:
+            warnings.warn(f"{name} was downloaded but not kept: {error}", stacklevel=3)
     return arrays, "", problems
 
 
-def _verified(arrays: dict[str, Array], name: str) -> dict[str, Array]:
-    """The arrays themselves when their SHA-256 is the published one; else ValueError."""
-    arrays = {key: np.ascontiguousarray(arrays[key], np.uint8) for key in _KEYS}
-    found = arrays["x_train"].shape[1:], hashlib.sha256(b"".join(arrays.values())).hexdigest()
-    expected = _SOURCES[name].image_shape, _SOURCES[name].sha256
-    if found != expected:
-        raise ValueError(f"image shape and SHA-256 are {found}, expected {expected}")
+def _from_folder(folder: Path, name: str) -> tuple[dict[str, Array] | None, str, list[str]]:
+    """Look for a data set in a folder, in each form that it may have.
+
+    Returns the arrays (None when no form is there and whole), their note, and a sentence for every
+    file that is there and cannot be used.
+    """
+    source = _SOURCES[name]
+    unusable: list[str] = []
+    if os.path.isfile(folder):
+        return None, "", [f"{folder} is a file, where a folder of data sets should be"]
+    if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+        return None, "", [f"{folder} cannot be opened: its permissions forbid it"]
+    path = folder / f"{name}.npz"
+    if _is_there(path):
+        try:
+            return _verified(_read_npz(path), name), source.note, unusable
+        except Exception as error:  # a damaged file fails in many ways; every one means "not used"
+            unusable.append(_why_unusable(path, error))
+    for idx_folder in source.idx_folders:
+        arrays, problems = _from_idx_files(folder / idx_folder, name)
+        unusable += problems
+        if arrays is not None:
+            return arrays, "", unusable
+    if name == "cifar10":
+        for path in (folder / archive for archive in _CIFAR_ARCHIVES):
+            if _is_there(path):
+                try:
+                    return _read_cifar_archive(path), "", unusable
+                except Exception as error:
+                    unusable.append(_why_unusable(path, error))
+        unpacked = folder / "cifar-10-batches-py"
+        if _is_there(unpacked):
+            unusable.append(f"{unpacked} is not used, as it holds pickles that nobody has checked: "
+                            f"put {_CIFAR_ARCHIVES[0]} itself into {folder}")
+    return None, "", unusable
+
+
+def _is_there(path: Path) -> bool:
+    """Whether anything has this name, readable or not: what is there should not be passed over."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _reason(error: Exception) -> str:
+    """Python's own words for an error, on one line, with its type where that says more."""
+    words = str(error).replace("\n", " ")
+    return words if isinstance(error, ValueError) else f"{type(error).__name__}: {words}"
+
+
+def _why_unusable(path: Path, error: Exception) -> str:
+    """A sentence about a file that cannot be used: its full path, the reason, the way out."""
+    if os.path.isdir(path):
+        return f"{path} is a folder, not a file, and is not used"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{path} cannot be read and is not used ({_reason(error)})"
+    return (f"{path} is damaged and not used ({_reason(error)}): delete it and try again, or put "
+            "a whole copy in its place")
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
+    """The four arrays in a file that `numpy.savez` wrote. Never loads a pickle."""
+    with open(path, "rb") as file:
+        beginning = file.read(20)
+        if not zipfile.is_zipfile(file):  # NumPy would take any other file for a pickle
+            raise ValueError("the end of the file is missing" if beginning[:2] == b"PK"
+                             else f"not an .npz file: it begins with {beginning!r}")
+    with np.load(path, allow_pickle=False) as arrays:
+        missing = [key for key in _KEYS if key not in arrays.files]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} missing among its arrays "
+                             f"{', '.join(arrays.files) or '(none)'}")
+        return {key: arrays[key] for key in _KEYS}
+
+
+def _from_idx_files(folder: Path, name: str) -> tuple[dict[str, Array] | None, list[str]]:
+    """The arrays in the four official files, or None and sentences that say what is wrong.
+
+    Nothing is wrong where there is none of the files, or where they are those of another data set,
+    as MNIST and Fashion-MNIST give them the same names.
+    """
+    paths = {key: _idx_file(folder, stem) for key, stem in _IDX_NAMES.items()}
+    there = {key: path for key, path in paths.items() if _is_there(path)}
+    if not there:
+        return None, []
+    missing = [path.name for key, path in paths.items() if key not in there]
+    contents: dict[str, bytes] = {}
+    arrays: dict[str, Array] = {}
+    problems: list[str] = []
+    for key, path in there.items():
+        try:
+            contents[key] = _unzipped(path)
+        except Exception as error:
+            problems.append(_why_unusable(path, error))
+    if problems:  # a file that was cut off is the whole story; what others hold matters after that
+        return None, problems
+    for key, path in there.items():
+        try:
+            arrays[key] = _idx_array(contents[key])
+        except ValueError as error:
+            problems.append(_why_unusable(path, error))
+    if missing:
+        problems.append(f"{folder} lacks {', '.join(missing)} and is not used")
+    if problems:
+        return None, problems
+    try:
+        return _verified(arrays, name), []
+    except _OtherData as error:
+        for other in _SOURCES.keys() - {name}:
+            with contextlib.suppress(_OtherData):
+                _verified(arrays, other)
+                return None, []
+        wrong = [str(paths[key]) for key in _differing(arrays, name)]
+        return None, [f"not used, as it is not what was published: {', '.join(wrong)} ({error}): "
+                      "delete it and try again, or put a whole copy in its place"]
+
+
+def _idx_file(folder: Path, stem: str) -> Path:
+    """The official file as it lies in a folder: gzipped, unpacked, or unpacked by 7-Zip."""
+    gzipped = folder / f"{stem}.gz"
+    others = [folder / stem, folder / stem.replace("-idx", ".idx")]
+    return next((path for path in (gzipped, *others) if _is_there(path)), gzipped)
+
+
+def _unzipped(path: Path) -> bytes:
+    """What a file holds, gzipped or not: some browsers unpack it and keep the name."""
+    content = path.read_bytes()
+    return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+
+
+def _idx_array(content: bytes) -> Array:
+    """The uint8 array in the content of an IDX file; ValueError when it isn't one.
+
+    Format (LeCun, http://yann.lecun.com/exdb/mnist): two zero bytes, the type (8: unsigned bytes),
+    the number of dimensions, each dimension as four bytes (big-endian), the values.
+    """
+    if len(content) < 4 or content[:3] != b"\0\0\x08":
+        raise ValueError(f"not an IDX file of bytes: it begins with {content[:20]!r}")
+    shape = np.frombuffer(content, ">u4", count=content[3], offset=4).tolist()
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape))
+    if values.size != math.prod(shape):
+        raise ValueError(f"it should hold {' x '.join(map(str, shape))} values and has "
+                         f"{values.size:,}")
+    return values.reshape(shape)
+
+
+class _ArraysUnpickler(pickle.Unpickler):
+    """Loads NumPy arrays, numbers, text and lists; refuses whatever else a pickle may name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype"),
+                              ("numpy.core.multiarray", "_reconstruct"),
+                              ("numpy._core.multiarray", "_reconstruct")}:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} has no place in a file of images")
+
+
+def _read_cifar_archive(path: Path) -> dict[str, Array]:
+    """The original CIFAR-10 in its official archive; nothing is unpacked before its SHA-256 fits.
+
+    Six pickles of a dictionary: ``data`` uint8 (10,000, 3·32·32), colour by colour, and ``labels``.
+    """
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != _CIFAR_SHA256:
+        raise ValueError(f"SHA-256 {found}, expected {_CIFAR_SHA256}")
+    batches = {}
+    with tarfile.open(path) as archive:
+        for member in archive:
+            name = member.name.rpartition("/")[2]
+            if member.isfile() and name.startswith(("data_batch_", "test_batch")):
+                content = archive.extractfile(member)
+                batches[name] = _ArraysUnpickler(content, encoding="bytes").load()
+    arrays = {}
+    for part, names in (("train", [f"data_batch_{i}" for i in range(1, 6)]),
+                        ("test", ["test_batch"])):
+        images = np.concatenate([batches[name][b"data"] for name in names])
+        labels = np.concatenate([batches[name][b"labels"] for name in names])
+        arrays[f"x_{part}"] = images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        arrays[f"y_{part}"] = labels.astype(np.uint8)
     return arrays
+
+
+class _OtherData(ValueError):
+    """Arrays that can be read and are not those of the published data set."""
+
+
+def _verified(arrays: dict[str, Array], name: str) -> dict[str, Array]:
+    """The arrays as uint8 when they are the published ones; else _OtherData says what differs."""
+    source = _SOURCES[name]
+    verified = {}
+    for key in _KEYS:
+        with np.errstate(invalid="ignore"):
+            verified[key] = np.ascontiguousarray(arrays[key], np.uint8)
+        if not np.array_equal(verified[key], arrays[key]):
+            raise _OtherData(f"{key} must hold whole numbers in 0..255; it is {arrays[key].dtype}")
+    for part in ("train", "test"):
+        images, labels = verified[f"x_{part}"], verified[f"y_{part}"]
+        if images.shape[1:] != source.image_shape or len(images) != len(labels):
+            raise _OtherData(
+                f"x_{part} must be images of {' x '.join(map(str, source.image_shape))} with a "
+                f"label each in y_{part}; their shapes are {images.shape} and {labels.shape}")
+    digest = hashlib.sha256()
+    for key in _KEYS:
+        digest.update(verified[key])
+    if digest.hexdigest() != source.sha256:
+        differing = ", ".join(_differing(verified, name))
+        raise _OtherData(f"{differing} not as published in {name}: SHA-256 of all arrays "
+                         f"{digest.hexdigest()}, expected {source.sha256}")
+    return verified
+
+
+def _differing(arrays: dict[str, Array], name: str) -> list[str]:
+    """The names of the uint8 arrays that are not those of the published data set."""
+    return [key for key, expected in zip(_KEYS, _SOURCES[name].parts, strict=True)
+            if hashlib.sha256(np.ascontiguousarray(arrays[key])).hexdigest()[:16] != expected]
+
+
+_PATIENCE = 5  # seconds to wait for a server's answer
+
+
+def _connection_problem(url: str) -> str:
+    """Why nothing comes from ``url``, with Python's own reason; "" where its server answers."""
+    try:
+        urllib.request.urlopen(url, timeout=_PATIENCE).close()
+    except urllib.error.HTTPError as error:
+        if error.code not in (407, 511):  # a proxy or a network that wants a password
+            return ""  # the server does not like the question, but it is there
+        reason: Any = error
+    except urllib.error.URLError as error:
+        reason = error.reason
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = error
+    else:
+        return ""
+    why = _reason(reason) if isinstance(reason, Exception) else reason
+    return f"{url} cannot be reached{_through_proxy(url)}: {why}"
+
+
+def _through_proxy(url: str) -> str:
+    """Words that name the proxy on the way to ``url``, without its user and password; or none."""
+    address = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(address.scheme)
+    if not proxy or urllib.request.proxy_bypass(address.hostname or ""):
+        return ""
+    return f" through the proxy {proxy.rpartition('://')[2].rpartition('@')[2]}"
 
 
 def _reachable(url: str) -> bool:
     """Whether a server answers at all, within seconds."""
-    try:
-        urllib.request.urlopen(url, timeout=5).close()
-    except OSError as error:
-        return isinstance(error, urllib.request.HTTPError)  # refused, but there
-    return True
+    return not _connection_problem(url)
+
+
+def _keras_folders() -> list[Path]:
+    """Where Keras looks for data sets: its own folder and, where that is read-only, another one."""
+    home = Path(os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras")).absolute()
+    folders = [home / "datasets"]
+    if not os.access(home if home.exists() else home.parent, os.W_OK):
+        temporary = "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()
+        folders.append(Path(temporary, ".keras", "datasets"))
+    return folders
 
 
 def _from_keras(name: str) -> dict[str, Array]:
-    """Fetch through ``keras.datasets``; fail within seconds when the network is dead."""
-    source = _SOURCES[name]
-    keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    if not (keras_home / "datasets" / source.cached).exists() and not _reachable(source.host):
-        raise ConnectionError(f"{source.host} does not answer")
+    """From Keras's cache where it is whole, even a read-only one, else fetched through Keras.
+
+    Fails within seconds when the network is dead. Raises ConnectionError or ValueError; the message
+    names the cache, its damaged file if there is one, and the reason that Python had.
+    """
+    host = _SOURCES[name].host
+    damaged: list[str] = []
+    for folder in _keras_folders():
+        arrays, note, unusable = _from_folder(folder, name)
+        if arrays is not None and not note:
+            return arrays
+        damaged += unusable
+        official = [_idx_file(folder / "fashion-mnist", stem) for stem in _IDX_NAMES.values()]
+        if name == "fashion_mnist" and unusable and all(map(_is_there, official)):
+            # Keras does not check these files: it would use the damaged one again.
+            raise ValueError("; ".join(damaged))
+    cache = f"its cache is {' or '.join(map(str, _keras_folders()))}"
+    problem = _connection_problem(host)
+    if problem:
+        raise ConnectionError("; ".join([*damaged, problem, cache]))
+    try:
+        return _download(name)
+    except Exception as error:
+        # What broke the download may lie in the cache now, and would break the next one.
+        damaged = [problem for folder in _keras_folders()
+                   for problem in _from_folder(folder, name)[2]]
+        reason = f"the download from {host} failed ({_reason(error)})"
+        raise ValueError("; ".join([*damaged, reason, cache])) from error
+
+
+def _download(name: str) -> dict[str, Array]:
+    """Fetch a data set through Keras, which keeps it in its cache; then check it."""
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10)  # a stalled download raises instead of hanging
     try:
+        if name == "cifar10":
+            # Not through keras.datasets.cifar10: that loads pickles, before 3.13 any pickle.
+            get_file = import_module("keras.utils").get_file
+            archive = get_file(_CIFAR_ARCHIVES[1], _CIFAR_URL, file_hash=_CIFAR_SHA256)
+            return _read_cifar_archive(Path(archive))
         train, test = import_module(f"keras.datasets.{name}").load_data()
     finally:
         socket.setdefaulttimeout(timeout)
-    return dict(zip(_KEYS, [*train, *test], strict=True))
+    return _verified(dict(zip(_KEYS, [*train, *test], strict=True)), name)
 
 
 def _digits() -> dict[str, Array]:
@@ -460,25 +803,32 @@ def _digits() -> dict[str, Array]:
     return dict(zip(("x_train", "x_test", "y_train", "y_test"), parts, strict=True))
 
 
-def _split(name: str, arrays: dict, note: str, val_fraction: float, seed: int) -> Dataset:
+def _split(name: str, arrays: dict[str, Array], note: str, val_fraction: float,
+           seed: int) -> Dataset:
     """Scale to float32 [0, 1]; draw the validation images, stratified, from the training part."""
     from sklearn.model_selection import train_test_split
 
-    x, y = arrays["x_train"], arrays["y_train"].astype(np.int64).ravel()
-    train, val = np.arange(len(y)), np.arange(0)
+    images = arrays["x_train"]
+    labels = arrays["y_train"].astype(np.int64).ravel()
+    train, val = np.arange(len(labels)), np.arange(0)
     if val_fraction > 0:
         try:
-            train, val = train_test_split(train, test_size=val_fraction, stratify=y,
+            train, val = train_test_split(train, test_size=val_fraction, stratify=labels,
                                           random_state=seed)
         except ValueError as error:
             raise ValueError(f"val_fraction {val_fraction} leaves out a class: {error}") from error
+    image_shape = images.shape[1:]
 
-    def scaled(images: Array) -> Array:  # (n, …) in 0..255 -> (n, pixels) float32
-        return images.reshape(len(images), x[0].size) / np.float32(255)
+    def scaled(pixels: Array) -> Array:  # (n, …) in 0..255 -> (n, pixels) float32
+        return pixels.reshape(len(pixels), math.prod(image_shape)) / np.float32(255)
 
-    return Dataset(name, scaled(x[train]), y[train], scaled(x[val]), y[val],
-                   scaled(arrays["x_test"]), arrays["y_test"].astype(np.int64).ravel(),
-                   _SOURCES["mnist" if name == "digits" else name].class_names, x.shape[1:], note)
+    return Dataset(
+        name=name,
+        x_train=scaled(images[train]), y_train=labels[train],
+        x_val=scaled(images[val]), y_val=labels[val],
+        x_test=scaled(arrays["x_test"]), y_test=arrays["y_test"].astype(np.int64).ravel(),
+        class_names=_SOURCES["mnist" if name == "digits" else name].class_names,
+        image_shape=image_shape, note=note)
 
 
 # ── Activations, initialisers, losses: the registries a network is put together from ──────────────
@@ -814,9 +1164,11 @@ class Network:
             self._workspace = _Workspace(n, arrays(), arrays(), arrays(), arrays())
         return self._workspace
 
-    def _backpropagate(self, x: Array, y: Array, weight_decay: float) -> float:
+    def _backpropagate(self, x: Array, y: Array, weight_decay: float,
+                       sample_weight: Array | None = None) -> float:
         """Fill ``.gradients``; return the mean loss *without* penalty. Arguments are not checked.
 
+        sample_weight (n,) multiplies the loss of each example before the mean is taken.
         Notebook 03 derives every line. Shapes: x (n, inputs), z, a, delta (n, fan_out) of a layer.
         """
         _, zs, activations, deltas, slopes = self._workspace_for(len(x))
@@ -830,8 +1182,13 @@ class Network:
         log_p = _log_softmax(zs[last])
         p = np.exp(log_p, out=activations[last])
         loss = LOSSES[self.loss]
-        mean_loss = float(loss.value(p, log_p, y).mean(dtype=np.float64))
+        losses = loss.value(p, log_p, y)
+        if sample_weight is not None:
+            losses = losses * sample_weight
+        mean_loss = float(losses.mean(dtype=np.float64))
         loss.delta(p, y, deltas[last])
+        if sample_weight is not None:
+            deltas[last] *= sample_weight[:, None]
         deltas[last] /= len(x)  # the one place where the batch is averaged
         for layer in range(last, -1, -1):
             np.dot(inputs[layer].T, deltas[layer], out=self.weight_gradients[layer])
@@ -961,6 +1318,22 @@ class Optimizer:
         if returned is not None and returned is not parameters:
             raise TypeError(f"{type(self).__name__}.update must change parameters in place and "
                             f"return nothing; it returned {type(returned).__name__}")
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings by name. scikit-learn asks for them when it copies an optimizer."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **settings: Any) -> Optimizer:
+        """Change settings and start afresh; a grid search's ``optimizer__learning_rate`` ends here.
+
+        Raises ValueError for a name that is no setting, and for a value as the constructor does.
+        """
+        for name in settings:
+            _check_choice(name, f"a setting of {type(self).__name__}", self.get_params())
+        fresh = type(self)(**{**self.get_params(), **settings})
+        vars(self).clear()
+        vars(self).update(vars(fresh))
+        return self
 
 
 @dataclass(eq=False)
@@ -1105,7 +1478,7 @@ def evaluate(network: Network, x: Array, y: Array) -> tuple[float, float]:
 def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam",
           learning_rate: float | None = None, epochs: int = 10, batch_size: int = 32,
           weight_decay: float = 0.0, seed: int = 0, on_epoch: OnEpoch = None,
-          progress: bool = True) -> pd.DataFrame:
+          progress: bool = True, sample_weight: Array | None = None) -> pd.DataFrame:
     """Train in place; return one row an epoch. Taught in notebook 03.
 
     optimizer : a name in OPTIMIZERS (fresh), or an instance, which keeps its own learning rate and
@@ -1117,6 +1490,10 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     on_epoch : called with each row (a dict); may return True to stop. Copy the parameters there to
         keep the best epoch: ``train`` itself leaves the last epoch's weights.
     progress : a bar when a person watches
+    sample_weight : (n,), each ≥ 0, one for each training example: what is minimised is the weighted
+        mean Σ wᵢ lossᵢ / Σ wᵢ. A batch B's gradient is (1/|B|) Σ_{i∈B} (n wᵢ / Σⱼ wⱼ) ∇lossᵢ, which
+        is that of the weighted mean on average over the batches, and with one batch exactly: a
+        weight of 2 is the example given twice. train_loss and train_accuracy are weighted, too.
 
     Columns: epoch, train_loss, train_accuracy (running means over the epoch's batches, weighted by
     their size), val_loss, val_accuracy (NaN without validation images), seconds (training alone).
@@ -1133,6 +1510,8 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
     x_val, y_val = data.x_val, data.y_val
     if len(x_val):
         x_val, y_val = network._check_xy(x_val, y_val, "data.x_val", "data.y_val")
+    if sample_weight is not None:
+        sample_weight = _relative_weights(sample_weight, x)
     decay = float(weight_decay)  # np.float64 would make every array float64
     rng = np.random.default_rng(seed)
     rows = []
@@ -1142,7 +1521,8 @@ def train(network: Network, data: Dataset, *, optimizer: str | Optimizer = "adam
             start = time.perf_counter()
             try:
                 loss, accuracy = _train_epoch(network, optimizer, x, y, batch_size, decay,
-                                              rng.permutation(len(x)), last_finite)
+                                              rng.permutation(len(x)), last_finite,
+                                              sample_weight)
                 seconds = time.perf_counter() - start
                 val_loss, val_accuracy = evaluate(network, x_val, y_val)
                 probe = val_loss if len(x_val) else evaluate(network, x[:1000], y[:1000])[0]
@@ -1180,9 +1560,23 @@ def _divergence(epoch: int, learning_rate: float) -> str:
             "The network holds the last weights with a finite loss.")
 
 
+def _relative_weights(sample_weight: Any, x: Array) -> Array:
+    """Weights (n,) of the rows of x, divided by their mean. Raises ValueError, see `train`."""
+    weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+    largest = weights.max()
+    if largest == 0:
+        raise ValueError("sample_weight must have a number above 0; all are 0")
+    relative = weights / largest  # first: a sum of huge weights overflows
+    return relative / relative.mean()
+
+
 def _train_epoch(network: Network, optimizer: Optimizer, x: Array, y: Array, batch_size: int,
-                 weight_decay: float, order: Array, last_finite: Array) -> tuple[float, float]:
-    """One pass over the images in the given order; return mean loss and accuracy."""
+                 weight_decay: float, order: Array, last_finite: Array,
+                 sample_weight: Array | None = None) -> tuple[float, float]:
+    """One pass over the images in the given order; return mean loss and accuracy.
+
+    sample_weight (n,) has mean 1, see `train`.
+    """
     images = np.empty((min(batch_size, len(x)), x.shape[1]), x.dtype)
     total_loss, correct = 0.0, 0
     for start in range(0, len(order), batch_size):
@@ -1190,13 +1584,15 @@ def _train_epoch(network: Network, optimizer: Optimizer, x: Array, y: Array, bat
         # mode="clip" lets NumPy copy straight into `images`; the indices are in range anyway
         x_batch = np.take(x, batch, axis=0, out=images[:len(batch)], mode="clip")
         y_batch = y[batch]
-        loss = network._backpropagate(x_batch, y_batch, weight_decay)
+        weights = None if sample_weight is None else sample_weight[batch]
+        loss = network._backpropagate(x_batch, y_batch, weight_decay, weights)
         if not np.isfinite(loss):
             raise Diverged
         np.copyto(last_finite, network.parameters)
         total_loss += loss * len(batch)
         probabilities = network._workspace.activations[-1]
-        correct += np.count_nonzero(probabilities.argmax(axis=1) == y_batch)
+        right = probabilities.argmax(axis=1) == y_batch
+        correct += np.count_nonzero(right) if weights is None else weights[right].sum()
         optimizer.loss = loss
         optimizer.step(network.parameters, network.gradients)
     return total_loss / len(order), correct / len(order)
@@ -1920,34 +2316,140 @@ def train_many(configs: Iterable[Config], data: Dataset, *, networks: bool = Tru
     return results
 
 
-_WORKER_SECONDS = [0.0]  # processor time that worker processes have used for this one
+# Processor seconds of worker processes so far, in a list so that readers see it grow. A task that
+# runs in this process is not in it: `time.process_time` counts that one.
+_WORKER_SECONDS = [0.0]
 
 
-def in_parallel(function: Callable, arguments: Sequence[tuple], workers: int | None = None,
-                progress: bool = False, ordered: bool = True) -> Iterable[Any]:
-    """Yield ``function(*a)`` for each tuple, from worker processes with one BLAS thread each.
+def in_parallel(function: Callable, arguments: Iterable[tuple], workers: int | None = None,
+                progress: bool = False, ordered: bool = True) -> Iterator[Any]:
+    """Iterate over ``function(*a)`` for each tuple, run by processes with one BLAS thread each.
 
-    joblib hands big arrays over by memory map. The registries go along, so that an entry made in a
-    notebook works there too. ``workers`` None: one a core. Used in notebooks 03, 08, 09, 11.
+    Used in notebooks 03, 08, 09 and 11. Work begins when the first result is asked for. joblib
+    hands big arrays over by memory map. The registries' entries go along, so that one that was made
+    in a notebook is there, too, while the task runs.
+
+    arguments : a tuple for each task
+    workers : processes, at least 1; None: one a core. With one, tasks run in this process.
+    progress : a bar when a person watches
+    ordered : results in the order of ``arguments``; else as they come
+
+    Raises TypeError or ValueError for an argument unlike these, at once; RuntimeError when a worker
+    is killed; OSError when there is no folder that workers can share arrays through. What a task
+    raises is raised when its result is asked for.
+    """
+    check_scalar(function, "function", Callable)
+    check_scalar(progress, "progress", (bool, np.bool_))
+    check_scalar(ordered, "ordered", (bool, np.bool_))
+    _check(workers=1 if workers is None else workers)
+    check_scalar(arguments, "arguments", Iterable)
+    tasks = list(arguments)
+    for i, task in enumerate(tasks):
+        check_scalar(task, f"arguments[{i}]", (tuple, list))
+    workers = min(workers or joblib.cpu_count(), max(len(tasks), 1))
+    folder = _folder_for_shared_arrays() if workers > 1 else None
+    # The limit reaches workers by their environment; it has to be there before they import NumPy.
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        pool = joblib.Parallel(n_jobs=workers, batch_size=1, pre_dispatch="all", temp_folder=folder,
+                               return_as="generator" if ordered else "generator_unordered")
+    entries = _entries_to_send()
+    calls = [joblib.delayed(_run_in_worker)(function, task, entries, os.getpid())
+             for task in tasks]
+    return _collect(pool, calls, progress)
+
+
+def _collect(pool: joblib.Parallel, calls: list, progress: bool) -> Iterator[Any]:
+    """The results of `_run_in_worker`, as joblib brings them."""
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    try:
+        with _progress_bar(len(calls), progress, "run") as bar:
+            for result, seconds in pool(calls):
+                _WORKER_SECONDS[0] += seconds
+                bar.update()
+                yield result
+    except TerminatedWorkerError as error:
+        raise RuntimeError(
+            "a worker process was ended from outside before its task was done. Most often the "
+            f"memory ran out: try again with fewer workers (workers={pool.n_jobs} now; 1 runs the "
+            f"tasks in this process). joblib says: {error}") from error
+
+
+def _run_in_worker(function: Callable, arguments: Sequence, entries: dict[str, dict],
+                   caller: int) -> tuple[Any, float]:
+    """Run one task with one BLAS thread and the registry entries of the process ``caller``.
+
+    Returns the result, and the processor seconds it took in a process that is not the caller. The
+    entries are there for the duration of the task: a worker process is used again.
     """
     from threadpoolctl import threadpool_limits
 
-    _check(workers=1 if workers is None else workers)
-    workers = min(workers or joblib.cpu_count(), max(len(arguments), 1))
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1), threadpool_limits(1):
-        pool = joblib.Parallel(n_jobs=workers, batch_size=1, pre_dispatch="all",
-                               return_as="generator" if ordered else "generator_unordered")
-        tasks = (joblib.delayed(_knowing)(_registries(), function, a) for a in arguments)
-        with _progress_bar(len(arguments), progress, "run") as bar:
-            for result in pool(tasks):
-                bar.update()
-                yield result
+    with threadpool_limits(1):
+        if os.getpid() == caller:
+            return function(*arguments), 0.0
+        start = _processor_seconds()
+        with _entries_replaced(entries):
+            result = function(*arguments)
+        return result, _processor_seconds() - start
 
 
-def _knowing(entries: dict, function: Callable, arguments: tuple, sender: Any = None) -> Any:
-    for kind, added in entries.items() if sender != (os.getpid(), _STARTED) else ():
-        _registries()[kind].update(added)
-    return function(*arguments)
+def _processor_seconds() -> float:
+    """Processor seconds of this process and, as far as their results are in, of its workers."""
+    return time.process_time() + _WORKER_SECONDS[0]
+
+
+def _entries_to_send() -> dict[str, dict[str, Any]]:
+    """The registries as they are here, with None in the place of each built-in entry.
+
+    Sent along, a built-in entry would arrive as a copy and be taken for one of the reader's own;
+    the worker has the original.
+    """
+    return {kind: {name: None if entry is _BUILT_IN[kind].get(name) else entry
+                   for name, entry in registry.items()}
+            for kind, registry in _registries().items()}
+
+
+@contextlib.contextmanager
+def _entries_replaced(sent: dict[str, dict[str, Any]]) -> Iterator[None]:
+    """Have the entries that `_entries_to_send` sent, for as long as the block runs."""
+    registries = _registries()
+    before = {kind: dict(registry) for kind, registry in registries.items()}
+    for kind, registry in registries.items():
+        registry.clear()
+        for name, entry in sent[kind].items():
+            registry[name] = _BUILT_IN[kind][name] if entry is None else entry
+    try:
+        yield
+    finally:
+        for kind, registry in registries.items():
+            registry.clear()
+            registry.update(before[kind])
+
+
+def _folder_for_shared_arrays() -> str | None:
+    """A folder that joblib can share arrays through; None where it finds one by itself.
+
+    joblib's resource tracker speaks ASCII, so a letter such as é or 王 in the name of the temporary
+    folder would end everything parallel. Raises OSError where no other folder is found.
+    """
+    own_choice = os.environ.get("JOBLIB_TEMP_FOLDER")
+    temporary = tempfile.gettempdir()
+    refused = os.path.abspath(os.path.expanduser(temporary if own_choice is None else own_choice))
+    if refused.isascii():
+        return None
+    environment = [os.environ.get(name) for name in ("PUBLIC", "ProgramData")]  # on Windows
+    candidates = [temporary, "/tmp", "/var/tmp", *environment, reports_folder(), sys.prefix]
+    for folder in map(str, filter(None, candidates)):
+        folder = os.path.abspath(folder)
+        if folder.isascii():
+            with (contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=folder)):
+                if own_choice is not None:
+                    warnings.warn(f"JOBLIB_TEMP_FOLDER: joblib cannot use {refused}, whose name is "
+                                  f"not plain ASCII; {folder} is used instead", stacklevel=3)
+                return folder
+    raise OSError("worker processes share arrays through a folder whose name must be plain ASCII, "
+                  f"unlike {refused}: set JOBLIB_TEMP_FOLDER to one that can be written, or use "
+                  "workers=1")
 
 
 # ── The same network behind scikit-learn's interface ──────────────────────────────────────────────
@@ -1956,56 +2458,242 @@ def _knowing(entries: dict, function: Callable, arguments: tuple, sender: Any = 
 class NetworkClassifier(ClassifierMixin, BaseEstimator):
     """The network as a scikit-learn classifier: labels of any kind, pipelines, grid search.
 
-    Arguments as in `Network` and `train`; hidden_sizes may be a number, or () (softmax regression);
-    random_state is None, an integer or a RandomState. Computes in X's own precision: float32 stays
-    float32, all else becomes float64. After ``fit``: classes_, network_, history_, n_features_in_.
+    hidden_sizes : units of the hidden layers, a positive integer or a sequence of them; () is
+        softmax regression
+    activation, weight_init, loss : as in `Network`
+    optimizer : a name in OPTIMIZERS, or an instance; every fit starts from a fresh copy of it
+    learning_rate : above 0, for an optimizer given by name; None is 1e-3. An instance has its own
+        (a grid search changes it by ``optimizer__learning_rate``), so that beside one it must be
+        None or the same
+    weight_decay, batch_size, epochs : as in `train`
+    random_state : an integer is the ``seed`` of `Network` and of `train`; None or a RandomState
+        draws one
+
+    Computes in X's own precision: float32 stays float32, all else becomes float64. After ``fit``:
+    classes_ (K,), network_ (a `Network`), history_ (the table that `train` returns), n_iter_ (how
+    many epochs it has), n_features_in_.
+
+    Left out are class_weight (give ``sample_weight``), partial_fit and warm_start, early stopping
+    (``on_epoch`` may stop a fit), sparse X, and more than one label for a row.
     """
 
-    def __init__(self, hidden_sizes: Sequence[int] = (64, 64, 64), activation: str = "tanh",
-                 weight_init: str = "xavier", loss: str = "cross_entropy",
-                 optimizer: str | Optimizer = "nadam", learning_rate: float = 1e-3,
-                 weight_decay: float = 0.0, batch_size: int = 32, epochs: int = 10,
-                 random_state: Any = None) -> None:
-        self.hidden_sizes, self.activation, self.weight_init = hidden_sizes, activation, weight_init
-        self.loss, self.optimizer, self.learning_rate = loss, optimizer, learning_rate
-        self.weight_decay, self.batch_size = weight_decay, batch_size
-        self.epochs, self.random_state = epochs, random_state
+    def __init__(self, hidden_sizes: int | Sequence[int] = (64, 64, 64),
+                 activation: str | Sequence[str] = "tanh", weight_init: str = "xavier",
+                 loss: str = "cross_entropy", optimizer: str | Optimizer = "nadam",
+                 learning_rate: float | None = None, weight_decay: float = 0.0,
+                 batch_size: int = 32, epochs: int = 10,
+                 random_state: int | np.random.RandomState | None = None) -> None:
+        # scikit-learn's rule: a constructor keeps what it is given, and `fit` looks at it.
+        self.hidden_sizes = hidden_sizes
+        self.activation = activation
+        self.weight_init = weight_init
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.random_state = random_state
 
-    # Workers of other libraries, GridSearchCV(n_jobs=2) say, lack what was added to the registries:
-    # it goes along.
-    def __reduce__(self) -> tuple:
-        added = {kind: {name: entries[name] for name in entries.keys() - _BUILT_IN[kind]}
-                 for kind, entries in _registries().items()}
-        added = joblib.wrap_non_picklable_objects(added, keep_wrapper=False)  # lambdas, too
-        here = os.getpid(), _STARTED  # a copy in the same process adds nothing
-        return _knowing, (added, object.__new__, (type(self),), here), self.__getstate__()
+    def set_params(self, **params: Any) -> NetworkClassifier:
+        """Change settings; ``optimizer__learning_rate`` and the like those of an instance."""
+        optimizer = params.get("optimizer", self.optimizer)
+        nested = [name for name in params if name.startswith("optimizer__")]
+        if nested and (isinstance(optimizer, type) or not hasattr(optimizer, "set_params")):
+            raise ValueError(f"{nested[0]} needs an optimizer that is an instance with settings, "
+                             f"such as optimizer=Adam(); it is {optimizer!r}. The learning rate of "
+                             "an optimizer that is given by name is learning_rate")
+        return super().set_params(**params)
 
-    def fit(self, X: Any, y: Any) -> NetworkClassifier:
-        """Train on X (n, features) with labels y (n,). Raises ValueError as scikit-learn does."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation: Any = None,
+            on_epoch: OnEpoch = None) -> NetworkClassifier:
+        """Train a new network on X (n, features) with labels y (n,), of any kind.
+
+        sample_weight : (n,), each ≥ 0: the weighted mean of the losses is minimised, see `train`
+        validation : (X_val, y_val), for the columns val_loss and val_accuracy of ``history_``; its
+            labels must occur in y
+        on_epoch : called after each epoch with its row (a dict); may return True to stop.
+            ``network_`` is there already
+
+        Raises ValueError or TypeError for arguments unlike these, before any training, and Diverged
+        when the loss is no longer finite. A fit that fails leaves no network.
+        """
+        vars(self).pop("network_", None)
+        hidden_sizes, seed = self._check_settings()
+        if on_epoch is not None:
+            _check_callable(on_epoch, "on_epoch")
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), order="C")
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        sizes = [X.shape[1], *np.ravel(self.hidden_sizes).tolist(), len(self.classes_)]
-        data = Dataset("yours", X, labels, X[:0], labels[:0], X[:0], labels[:0],
-                       tuple(map(str, self.classes_)), (X.shape[1],))
-        self.network_ = Network(sizes, self.activation, self.weight_init, self.loss, seed, X.dtype)
-        self.history_ = train(
-            self.network_, data, optimizer=clone(self.optimizer, safe=False),
-            learning_rate=self.learning_rate, epochs=self.epochs, batch_size=self.batch_size,
-            weight_decay=self.weight_decay, seed=seed, progress=False)
+        if validation is None:
+            X_val, labels_val = X[:0], labels[:0]
+        else:
+            X_val, labels_val = self._check_validation(validation, X.dtype)
+        data = Dataset("yours", x_train=X, y_train=labels, x_val=X_val, y_val=labels_val,
+                       x_test=X[:0], y_test=labels[:0], image_shape=(X.shape[1],),
+                       class_names=tuple(str(label) for label in self.classes_))
+        self.network_ = Network(data.network_sizes(hidden_sizes), self.activation,
+                                self.weight_init, self.loss, seed, X.dtype)
+        try:
+            self.history_ = self._train(data, seed, sample_weight, on_epoch)
+        except BaseException:
+            del self.network_
+            raise
+        self.n_iter_ = len(self.history_)
+        self._trained_with = {name: _values_and_slopes(name) for name in self.network_.activation}
         return self
 
-    def predict_proba(self, X: Any) -> Array:
-        """Probabilities (n, classes), columns in the order of ``classes_``."""
-        check_is_fitted(self)
+    def _train(self, data: Dataset, seed: int, sample_weight: Any,
+               on_epoch: OnEpoch) -> pd.DataFrame:
+        """Train ``network_`` and return its history. Notebook 09 puts another order here."""
+        return train(self.network_, data, optimizer=self._new_optimizer(), epochs=self.epochs,
+                     batch_size=self.batch_size, weight_decay=self.weight_decay, seed=seed,
+                     sample_weight=sample_weight, on_epoch=on_epoch, progress=False)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Logarithms of the probabilities (n, classes), columns in the order of ``classes_``.
+
+        Raises ValueError for X of another width, with NaN or infinity, and when this session lacks
+        an activation of the model; Diverged for X so large that the network's sums overflow.
+        """
+        check_is_fitted(self, "network_")
         X = validate_data(self, X, dtype=(np.float64, np.float32), order="C", reset=False)
-        return self.network_.forward(X)
+        for name in self.network_.activation:
+            if name not in ACTIVATIONS:
+                raise ValueError(f"the activation {name!r} of this model is not registered in this "
+                                 f"session: put the entry that it was trained with into "
+                                 f"ACTIVATIONS[{name!r}] before it predicts")
+        with np.errstate(over="ignore"):  # what is too large for float32 is refused by name
+            X = self.network_._check_x(X, "X")
+        return self.network_._finite_log_probabilities(X)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities (n, classes), columns in the order of ``classes_``. Raises as above."""
+        return np.exp(self.predict_log_proba(X))
 
     def predict(self, X: Any) -> Array:
-        """The most probable label of each row (n,)."""
+        """The most probable label of each row (n,). Raises as `predict_log_proba` does."""
         best = self.predict_proba(X).argmax(axis=1)  # first: it checks that there was a fit
         return self.classes_[best]
+
+    def __setstate__(self, state: dict) -> None:
+        """Read a pickle. It brings no entries, but knows what its activations gave in training."""
+        super().__setstate__(state)
+        for name, given in state.get("_trained_with", {}).items():
+            if name in ACTIVATIONS and not np.allclose(
+                    _values_and_slopes(name), given, rtol=1e-5, atol=1e-8, equal_nan=True):
+                warnings.warn(
+                    f"the activation {name!r} of this session is not the one that this model was "
+                    "trained with: its values or slopes differ. The model predicts with this "
+                    "session's", stacklevel=2)
+
+    def _check_settings(self) -> tuple[list[int], int]:
+        """Check every argument of the constructor; return the hidden sizes and the seed."""
+        hidden_sizes = _check_hidden_sizes(self.hidden_sizes)
+        several = isinstance(self.activation, list | tuple)
+        if several and len(self.activation) != len(hidden_sizes):
+            raise ValueError(f"activation must be one name, or {len(hidden_sizes)} names as there "
+                             f"are hidden_sizes; got {self.activation!r}")
+        for name in self.activation if several else [self.activation]:
+            self._check_entry("activation", name)
+        self._check_entry("weight_init", self.weight_init)
+        self._check_entry("loss", self.loss)
+        self._new_optimizer()
+        _check(weight_decay=self.weight_decay, batch_size=self.batch_size, epochs=self.epochs)
+        return hidden_sizes, _draw_seed(self.random_state)
+
+    def _check_entry(self, kind: str, name: Any) -> None:
+        """Raise ValueError unless a registry has the entry; in a worker process, say what to do."""
+        try:
+            _check(**{kind: name})
+        except ValueError as error:
+            if multiprocessing.parent_process() is None:
+                raise
+            raise ValueError(
+                f"{error}. If {name!r} is an entry of your own: this is a worker process, which "
+                "imports helpers anew and lacks what your session added to the registries. Use "
+                "n_jobs=1; or put the entry and a subclass of NetworkClassifier into a module of "
+                "your own and take the subclass from there: each worker then imports both"
+            ) from None
+
+    def _new_optimizer(self) -> Optimizer:
+        """A fresh optimizer. Raises ValueError or TypeError for what cannot be one."""
+        given, learning_rate = self.optimizer, self.learning_rate
+        if learning_rate is not None:
+            _check(learning_rate=learning_rate)
+        if isinstance(given, str):
+            self._check_entry("optimizer", given)
+            return OPTIMIZERS[given](learning_rate=1e-3 if learning_rate is None else learning_rate)
+        if isinstance(given, type) or not hasattr(given, "step"):
+            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, or an instance "
+                             f"such as Adam(); got {given!r}")
+        if learning_rate not in (None, getattr(given, "learning_rate", None)):
+            raise ValueError(f"learning_rate={learning_rate!r} would not be used beside "
+                             f"optimizer={given!r}, which has its own learning rate. Leave "
+                             "learning_rate out and set the optimizer's, in a grid search by "
+                             "optimizer__learning_rate; or give the optimizer by name")
+        if isinstance(given, Optimizer):
+            return type(given)(**given.get_params())
+        return copy.deepcopy(given)
+
+    def _check_validation(self, validation: Any, dtype: Any) -> tuple[Array, Array]:
+        """X_val (m, features) and the numbers of its labels (m,). Raises ValueError."""
+        if not isinstance(validation, list | tuple) or len(validation) != 2:
+            raise ValueError("validation must be a pair (X_val, y_val); "
+                             f"got {type(validation).__name__}")
+        try:
+            X_val = validate_data(self, validation[0], dtype=dtype, order="C", reset=False)
+            y_val = column_or_1d(validation[1])
+            check_consistent_length(X_val, y_val)
+        except ValueError as error:
+            raise ValueError(f"validation: {error}") from error
+        # Compared as Python does: a text "1" is not the number 1, as it would be in one array.
+        numbers = {label: number for number, label in enumerate(self.classes_.tolist())}
+        unseen = [label for label in dict.fromkeys(y_val.tolist()) if label not in numbers]
+        if unseen:
+            raise ValueError("validation must have labels that occur in y; of its labels "
+                             f"{', '.join(map(repr, unseen[:10]))} do not")
+        return X_val, np.array([numbers[label] for label in y_val.tolist()])
+
+
+def _check_hidden_sizes(hidden_sizes: Any) -> list[int]:
+    """One number for each hidden layer. Raises ValueError."""
+    is_array = isinstance(hidden_sizes, np.ndarray) and hidden_sizes.ndim == 1
+    is_sequence = isinstance(hidden_sizes, Sequence) and not isinstance(
+        hidden_sizes, str | bytes | bytearray)
+    sizes = list(hidden_sizes) if is_array or is_sequence else [hidden_sizes]
+    for size in sizes:
+        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+            raise ValueError("hidden_sizes must be a positive integer or a sequence of them; "
+                             f"got {hidden_sizes!r}")
+    return [int(size) for size in sizes]
+
+
+def _draw_seed(random_state: Any) -> int:
+    """The seed itself when an integer is given, else one that is drawn. Raises ValueError."""
+    if isinstance(random_state, Integral) and not isinstance(random_state, bool):
+        if 0 <= random_state < 2**32:
+            return int(random_state)
+    elif random_state is None or isinstance(random_state, np.random.RandomState):
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    raise ValueError("random_state must be None, an integer from 0 to 2**32 - 1, or a "
+                     f"numpy.random.RandomState; got {random_state!r}")
+
+
+def _values_and_slopes(activation: str) -> Array:
+    """What an activation gives at fixed points, to tell two of one name apart: (2, points).
+
+    NaN for an entry that cannot be called so: reading a model must not fail because of it.
+    """
+    z = np.linspace(-4, 4, 33)[:, None]
+    value, slope = np.zeros_like(z), np.zeros_like(z)
+    try:
+        with np.errstate(all="ignore"):
+            ACTIVATIONS[activation].function(z, value)
+            ACTIVATIONS[activation].derivative(z, value, slope)
+    except Exception:
+        value[:], slope[:] = np.nan, np.nan
+    return np.stack([value[:, 0], slope[:, 0]])
 
 
 # ── Sweeps: the W&B dictionary, on W&B's server or on this machine ────────────────────────────────
@@ -2530,9 +3218,10 @@ def _open_study(location: str, study_name: str, goal: str, token: str) -> Any:
         cause: BaseException = error
         while cause.__cause__ is not None:  # down to the driver's own words
             cause = cause.__cause__
-        shown, password = location.partition("://")[0] + "://…", urlsplit(location).password or ""
+        shown = location.partition("://")[0] + "://…"
+        password = urllib.parse.urlsplit(location).password or ""
         why = f"{type(cause).__name__}: {cause}".replace(location, shown)
-        for secret in filter(None, (password, unquote(password))):
+        for secret in filter(None, (password, urllib.parse.unquote(password))):
             why = why.replace(secret, "…")
         raise ValueError(f"storage {shown} cannot be opened as an Optuna study ({why})") from None
 
@@ -2887,18 +3576,22 @@ def _run_online(sweep: dict[str, Any], call: _SweepCall, data: Dataset, count: i
 # ── Pictures: figures are returned, `show` puts them on the page ──────────────────────────────────
 
 
-def _figure(rows: int = 1, columns: int = 1, size: tuple = (7, 4), **kwargs: Any) -> Any:
-    """A figure and its axes, in the workbook's style, that no notebook shows on its own."""
+def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, Array]:
+    """A figure in the workbook's style and its axes (rows, columns).
+
+    It is closed at once, or a notebook would show it a second time on its own. ``size`` is the
+    width and height in inches.
+    """
     import matplotlib.pyplot as plt
     import seaborn as sns
 
     with sns.axes_style("whitegrid"), sns.color_palette("colorblind"):
-        fig, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", **kwargs)
+        fig, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     plt.close(fig)
     return fig, axes
 
 
-def show(fig: Any, caption: str) -> None:
+def show(fig: Figure, caption: str) -> None:
     """Show a figure with its caption, which also becomes the picture's alternative text.
 
     Used in every notebook. A caption stands alone: what the axes are, and the point of the figure.
@@ -2912,10 +3605,10 @@ def show(fig: Any, caption: str) -> None:
 
 
 def plot_samples(images: Array, titles: Sequence[str], image_shape: Sequence[int],
-                 columns: int = 10) -> Any:
+                 columns: int = 10) -> Figure:
     """Grid of images (n, pixels) in [0, 1], each under its title. Notebooks 01, 05, 07, 10, 11."""
     rows = -(-len(images) // columns)
-    fig, axes = _figure(rows, columns, (1.15 * columns, 1.45 * rows), squeeze=False)
+    fig, axes = _figure(rows, columns, (1.15 * columns, 1.45 * rows))
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, title in zip(axes.flat, images, titles, strict=False):
@@ -2925,7 +3618,7 @@ def plot_samples(images: Array, titles: Sequence[str], image_shape: Sequence[int
 
 
 def plot_learning_curves(histories: pd.DataFrame, by: str | None = None,
-                         metrics: Sequence[str] = ("val_loss", "val_accuracy")) -> Any:
+                         metrics: Sequence[str] = ("val_loss", "val_accuracy")) -> Figure:
     """Curves by epoch, one panel a metric: mean over seeds, band from lowest to highest.
 
     histories : rows as `train` gives them, of several runs; ``by`` names the column that tells the
@@ -2933,7 +3626,7 @@ def plot_learning_curves(histories: pd.DataFrame, by: str | None = None,
     """
     import seaborn as sns
 
-    fig, axes = _figure(1, len(metrics), (5.2 * len(metrics), 3.8), squeeze=False)
+    fig, axes = _figure(1, len(metrics), (5.2 * len(metrics), 3.8))
     for axis, metric in zip(axes[0], metrics, strict=True):
         sns.lineplot(histories, x="epoch", y=metric, hue=by, style=by, markers=by is not None,
                      palette="colorblind" if by else None, errorbar=("pi", 100), ax=axis)
@@ -2942,7 +3635,7 @@ def plot_learning_curves(histories: pd.DataFrame, by: str | None = None,
     return fig
 
 
-def plot_confusion_matrix(matrix: Array, class_names: Sequence[str], title: str = "") -> Any:
+def plot_confusion_matrix(matrix: Array, class_names: Sequence[str], title: str = "") -> Figure:
     """Heat map of counts (K, K) with row rates: rows are the true class, columns the predicted one.
 
     ``matrix`` as sklearn.metrics.confusion_matrix gives it. Used in notebooks 05, 10 and 11.
@@ -2953,72 +3646,13 @@ def plot_confusion_matrix(matrix: Array, class_names: Sequence[str], title: str 
     rates = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     pairs = zip(matrix.flat, rates.flat, strict=True)
     labels = np.reshape([f"{n}\n{rate:.0%}" if n else "" for n, rate in pairs], matrix.shape)
-    fig, axis = _figure(size=(8, 6.8))
+    fig, axes = _figure(1, 1, (8, 6.8))
+    axis = axes[0, 0]
     sns.heatmap(rates, annot=labels, fmt="", cmap="cividis", vmin=0, vmax=1, square=True, ax=axis,
                 xticklabels=class_names, yticklabels=class_names, annot_kws={"fontsize": 7},
                 cbar_kws={"label": "share of the true class"})
     axis.set(xlabel="predicted class", ylabel="true class", title=title)
     axis.tick_params(axis="x", rotation=45)
-    return fig
-
-
-def plot_parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], metric: str) -> Any:
-    """One curve a run through all its settings to its result; colour is the result.
-
-    table : as `run_sweep` returns it; columns : settings, from left to right; metric : the last
-        axis. Runs are spread a little around each value; the best lie on top. Notebook 04.
-    """
-    import matplotlib as mpl
-    from pandas.plotting import parallel_coordinates
-
-    rng, table = np.random.default_rng(0), table.dropna(subset=[metric]).sort_values(metric)
-    fig, axis = _figure(size=(1.5 * len(columns) + 3, 5))
-    heights = {}
-    for i, column in enumerate(columns):
-        codes, values = pd.factorize(table[column], sort=True)
-        heights[column] = (codes + 0.5 + rng.uniform(-0.3, 0.3, len(codes))) / len(values)
-        for k, value in enumerate(values):
-            axis.text(i, (k + 0.5) / len(values), f"{value}", fontsize=8, ha="center", va="center",
-                      zorder=5, bbox={"fc": "white", "ec": "0.7", "alpha": 0.85, "pad": 1.5})
-    norm = mpl.colors.Normalize(table[metric].min(), table[metric].max())
-    heights[metric] = norm(table[metric])
-    parallel_coordinates(pd.DataFrame(heights).assign(run=range(len(table))), "run", ax=axis,
-                         color=mpl.colormaps["cividis_r"](heights[metric]), lw=0.9, alpha=0.7)
-    axis.get_legend().remove()
-    axis.set(xlim=(-0.5, len(columns) + 0.2), ylim=(-0.02, 1.02), yticks=[])
-    axis.set_xticks(range(len(heights)), [c.replace("_", "\n") for c in heights])
-    fig.colorbar(mpl.cm.ScalarMappable(norm, "cividis_r"), ax=axis, label=metric.replace("_", " "))
-    return fig
-
-
-def importance(table: pd.DataFrame, columns: Sequence[str], metric: str) -> pd.DataFrame:
-    """How much each setting matters for the metric, by W&B's recipe; taught in notebook 04.
-
-    A random forest on one-hot settings gives ``importance`` (shares that sum to 1), the correlation
-    of each one-hot column (or number) with the metric gives ``correlation`` in [-1, 1]. One row a
-    setting, or a setting's value where it is a name.
-    """
-    from sklearn.ensemble import RandomForestRegressor
-
-    table = table.dropna(subset=[metric])
-    encoded = pd.get_dummies(table[list(columns)], dtype=float)
-    forest = RandomForestRegressor(200, random_state=0).fit(encoded, table[metric])
-    with np.errstate(invalid="ignore", divide="ignore"):  # a constant has none: 0/0
-        correlation = encoded.corrwith(table[metric]).fillna(0).to_numpy()
-    found = pd.DataFrame({"setting": encoded.columns, "importance": forest.feature_importances_,
-                          "correlation": correlation})
-    return found.sort_values("importance", ascending=False, ignore_index=True)
-
-
-def plot_importance(table: pd.DataFrame, title: str = "") -> Any:
-    """Bars of `importance` beside the correlation of each setting. Used in notebook 04."""
-    fig, axes = _figure(1, 2, (9, 0.3 * len(table) + 1.2), sharey=True)
-    for axis, column, colour in zip(axes, ("importance", "correlation"), ("C0", "C1"), strict=True):
-        axis.barh(table["setting"], table[column], color=colour)
-        axis.set(xlabel=column)
-    axes[0].invert_yaxis()  # the most important on top
-    axes[1].axvline(0, color="0.3", lw=1)
-    fig.suptitle(title)
     return fig
 
 
@@ -3033,6 +3667,32 @@ def wilson(share: Any, n: Any, z: float = 1.96) -> tuple[Any, Any]:
     centre, scale = share + z**2 / (2 * n), 1 + z**2 / n
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return (centre - half) / scale, (centre + half) / scale
+
+
+def paired_difference(a: Array, b: Array, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean of ``a - b`` over matched pairs, and the interval (low, high) that Student's t gives it.
+
+    a, b : (n,) with n ≥ 2, entry i of both from one pair: two runs that share their seed, say. With
+        ``s`` the standard deviation of the n differences the interval is mean ± t · s/√n, where t
+        has n - 1 degrees of freedom (Student 1908, *The probable error of a mean*).
+    confidence : in (0, 1), the share of such intervals that hold the true mean difference
+
+    Raises ValueError when the two don't match, are too short or not finite. Used in 04, 06 and 07.
+    """
+    from scipy import stats
+
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
+        raise ValueError("a and b must hold the two values of each of at least two pairs, (n,) "
+                         f"both; got shapes {a.shape} and {b.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("a and b must hold finite numbers")
+    _check_number(confidence, "confidence", Real, 0, 1, "neither")
+    differences = a - b
+    mean = float(differences.mean())
+    standard_error = float(differences.std(ddof=1)) / np.sqrt(len(differences))
+    half = float(stats.t.ppf((1 + confidence) / 2, len(differences) - 1)) * standard_error
+    return mean, mean - half, mean + half
 
 
 def print_versions() -> None:

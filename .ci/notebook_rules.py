@@ -33,7 +33,13 @@ MACHINE_PATH = re.compile(
 )
 SKIPS = re.compile(r"(?m)^ *# *(NBVAL_\w+|PYTEST_VALIDATE_IGNORE_OUTPUT)")
 SKIP_TAGS = {"nbval-skip", "nbval-ignore-output", "nbval-raises-exception", "raises-exception"}
-KEY = re.compile(r"wandb_v1_\w+|WANDB_API_KEY|\b[0-9a-f]{40}\b|\bgh[pousr]_\w{20,}|\bsk-\w{20,}")
+# Keys of W&B, GitHub, OpenAI, Hugging Face and Amazon.
+KEY = re.compile(
+    r"wandb_v1_\w{20,}|\b[0-9a-f]{40}\b|\bgh[pousr]_\w{20,}|\bsk-[\w-]{20,}|\bhf_\w{20,}"
+    r"|\bAKIA[0-9A-Z]{16}\b"
+)
+# What a notebook would hold a key with: whoever has one logs in at a terminal.
+PLACE_OF_A_KEY = re.compile(r"wandb_v1_|WANDB_API_KEY|\blogin\([^)]*\bkey\s*=")
 
 
 @dataclass(frozen=True)
@@ -240,8 +246,15 @@ def no_machine_path(page: Page) -> list[str]:
     return [f"somebody's path: {match.group()}" for match in MACHINE_PATH.finditer(text)]
 
 
+def keys_in(text: str) -> list[str]:
+    """The beginning of each thing in a text that looks like somebody's key."""
+    return [f"looks like a key: {match.group()[:6]}…" for match in KEY.finditer(text)]
+
+
 def no_key(page: Page) -> list[str]:
-    return [f"looks like a key: {match.group()[:6]}…" for match in KEY.finditer(texts(page))]
+    text = "\n".join([*(cell.source for cell in page.notebook.cells), texts(page)])
+    places = [f"a key's place: {match.group()}" for match in PLACE_OF_A_KEY.finditer(text)]
+    return keys_in(text) + places
 
 
 def headings_in_order(page: Page) -> list[str]:

@@ -134,13 +134,24 @@ def rekey() -> int:
     return 0
 
 
-def require_known_numerics() -> None:
-    """Give unknown numerics a name; their code must be committed, so that `rekey` can find it."""
+def require_committed_numerics() -> bool:
+    """Return whether the numerics are known; unknown ones must be committed, so `rekey` finds them.
+
+    Raises SystemExit where they are not. To be called before hours of training, too.
+    """
     digest = helpers.numerics_digest()
     if NUMERICS.is_file() and digest in read_numerics()["digests"]:
-        return
+        return True
     if helpers.numerics_digest(git("show", "HEAD:helpers.py")) != digest:
         raise SystemExit("helpers.py trains otherwise than at the last commit: commit it first")
+    return False
+
+
+def require_known_numerics() -> None:
+    """Give unknown numerics a name, see `require_committed_numerics`."""
+    if require_committed_numerics():
+        return
+    digest = helpers.numerics_digest()
     entry = {"commit": git("rev-parse", "HEAD").strip(), "added": date.today().isoformat(),
              "because": "the store was recorded with it"}
     write_text(NUMERICS, json.dumps({"numerics": digest, "digests": {digest: entry}}, indent=1))
@@ -226,8 +237,9 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 # ── The spot check ────────────────────────────────────────────────────────────────────────────────
 
 
-def record_covering_sample(data: helpers.Dataset) -> None:
+def record_covering_sample() -> None:
     """Train the covering sample, or read it, so that it is published with the rest."""
+    data = helpers.load_data("fashion_mnist", fallback=None)
     helpers.train_many(COVERING_SAMPLE, data, networks=False)
 
 

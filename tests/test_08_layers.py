@@ -10,24 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
 
-from helpers import ROOT, Network
+from helpers import Network, numeric_gradient
+from notebook_code import library_source
 
-NOTEBOOK = ROOT / "notebooks" / "08_layers_and_pytorch.ipynb"
+NOTEBOOK = "08_layers_and_pytorch"
 Library = dict[str, Any]
-
-
-def library_source() -> str:
-    cells = nbformat.read(NOTEBOOK, as_version=4).cells
-    return "\n\n".join(c.source for c in cells if "library" in c.metadata.get("tags", []))
 
 
 def load(source: str) -> Library:
     names: Library = {"np": np}
-    exec(compile(source, NOTEBOOK.name, "exec"), names)
+    exec(compile(source, NOTEBOOK, "exec"), names)
     return names
 
 
@@ -71,18 +66,11 @@ def analytic(net: Any, x: np.ndarray, Y: np.ndarray) -> list[np.ndarray]:
 
 def numeric(net: Any, x: np.ndarray, Y: np.ndarray, h: float = 1e-6) -> list[np.ndarray]:
     """The same by central differences."""
-    slopes = []
-    for values in (*net.parameters, x):
-        slope = np.empty_like(values)
-        for i in np.ndindex(values.shape):
-            kept, ends = values[i], []
-            for moved in (kept + h, kept - h):
-                values[i] = moved
-                ends.append(net.loss.forward(net.forward(x), Y).sum())
-            values[i] = kept
-            slope[i] = (ends[0] - ends[1]) / (2 * h)
-        slopes.append(slope)
-    return slopes
+
+    def loss_now(_: np.ndarray) -> float:
+        return net.loss.forward(net.forward(x), Y).sum()
+
+    return [numeric_gradient(loss_now, values, h) for values in (*net.parameters, x)]
 
 
 # ── The checks ────────────────────────────────────────────────────────────────────────────────────
@@ -400,7 +388,7 @@ IDS = [f"{i:02d}-{check}" for i, (check, _, _) in enumerate(MUTANTS)]
 
 @pytest.fixture(scope="module")
 def source() -> str:
-    return library_source()
+    return library_source(NOTEBOOK)
 
 
 @pytest.mark.parametrize("check", CHECKS)

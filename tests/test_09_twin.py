@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import os
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import nbformat
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import helpers
+from notebook_code import library
 from notebook_rules import ROOT
-from samples import small
+from samples import registries_as_before, small
 
 NOTEBOOK = ROOT / "notebooks" / "09_scikit_learn_twin.ipynb"
 STARTS = {"relu": "normal", "sigmoid": "xavier4", "linear": "normal", "tanh": "normal"}
@@ -28,19 +27,8 @@ STAGES = {50: 1, 100: 3}
 @pytest.fixture(scope="module")
 def book() -> Iterator[SimpleNamespace]:
     """Everything that the notebook's cells tagged `library` define, as attributes."""
-    cells = [c for c in nbformat.read(NOTEBOOK, as_version=4).cells if c.cell_type == "code"]
-    names = {"__name__": "__main__", "helpers": helpers, "HIDDEN": tuple(SIZES[1:-1])}
-    for cell in cells[1:]:  # the first is the set-up cell
-        for node in ast.parse(cell.source).body:
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                exec(compile(ast.Module([node], []), "import", "exec"), names)
-    inits = dict(helpers.WEIGHT_INITS)
-    for cell in cells:
-        if "library" in cell.metadata.get("tags", []):
-            exec(cell.source, names)
-    yield SimpleNamespace(**names)
-    helpers.WEIGHT_INITS.clear()
-    helpers.WEIGHT_INITS.update(inits)
+    with registries_as_before():
+        yield library("09_scikit_learn_twin", HIDDEN=tuple(SIZES[1:-1]), STARTS=STARTS)
 
 
 @pytest.fixture
@@ -54,8 +42,9 @@ def network(book: SimpleNamespace, activation: str = "tanh", **options: object) 
 
 
 def twin_of(book: SimpleNamespace, kind: str, data: helpers.Dataset, **options: object) -> object:
+    """A twin that stands before its first epoch."""
     model = network(book, **options)
-    return model if kind == "ours" else book.SklearnTwin(model, data)
+    return model.restore() if kind == "ours" else book.SklearnEpochs(model, data)
 
 
 # ── The interface ─────────────────────────────────────────────────────────────────────────────────
@@ -64,71 +53,95 @@ def twin_of(book: SimpleNamespace, kind: str, data: helpers.Dataset, **options: 
 def test_fit_learns_and_the_other_three_agree(book: SimpleNamespace) -> None:
     data = small(300, 100)
     model = network(book, weight_init="xavier", num_epochs=15)
-    assert model.fit(data.x_train, data.y_train, data.x_val, data.y_val) is model
-    curve = np.array(model.curve)
-    assert curve.shape == (15, len(book.CURVE)) and curve[-1, 0] < curve[0, 0] / 2
+    assert model.fit(data.x_train, data.y_train, validation=(data.x_val, data.y_val)) is model
+    losses = model.history_["train_loss"]
+    assert len(losses) == model.n_iter_ == 15 and losses.iloc[-1] < losses.iloc[0] / 2
     p = model.predict_proba(data.x_val)
     assert p.shape == (100, 10) and np.allclose(p.sum(axis=1), 1, atol=1e-5)
     assert (model.predict(data.x_val) == p.argmax(axis=1)).all()
     assert model.score(data.x_val, data.y_val) == (p.argmax(axis=1) == data.y_val).mean()
-    assert model.score(data.x_val, data.y_val) == pytest.approx(curve[-1, 3])
-    assert model.score(data.x_val, data.y_val) > 0.6
+    assert model.history_["val_accuracy"].iloc[-1] == model.score(data.x_val, data.y_val) > 0.6
 
 
 def test_fit_trains_a_new_model_each_time(book: SimpleNamespace, data: helpers.Dataset) -> None:
     model = network(book).fit(data.x_train, data.y_train)
-    model.fit(data.x_train[:40], data.y_train[:40])
-    fresh = network(book).fit(data.x_train[:40], data.y_train[:40])
-    assert (model.network.parameters == fresh.network.parameters).all()
-    assert model.epoch == len(model.curve) == 3
-    assert np.isnan(np.array(model.curve)[:, 2:4]).all(), "there were no validation images"
+    model.fit(data.x_train[:70], data.y_train[:70])
+    fresh = clone(model).fit(data.x_train[:70], data.y_train[:70])
+    assert (model.network_.parameters == fresh.network_.parameters).all()
+    assert model.history_["epoch"].tolist() == [1, 2, 3]
+    assert model.history_["val_loss"].isna().all(), "there were no validation images"
 
 
 def test_every_setting_reaches_the_network(book: SimpleNamespace, data: helpers.Dataset) -> None:
-    def trained(**options: object) -> np.ndarray:
-        return network(book, **options).fit(data.x_train, data.y_train).network.parameters
+    def trained(weights: np.ndarray | None = None, **options: object) -> np.ndarray:
+        model = network(book, **options).fit(data.x_train, data.y_train, weights)
+        return model.network_.parameters
 
     plain = trained()
     changes = {"learning_rate": 0.2, "weight_init": "xavier", "batch_size": 16, "num_epochs": 2}
-    for name, value in {**changes, "activation": "relu", "seed": 1}.items():
+    for name, value in {**changes, "activation": "relu", "random_state": 1}.items():
         assert not np.array_equal(trained(**{name: value}), plain), name
+    assert not np.array_equal(trained(np.arange(len(data.y_train))), plain), "sample_weight"
+
+
+def test_epoch_e_shuffles_with_seed_e(book: SimpleNamespace, data: helpers.Dataset) -> None:
+    """Whoever has the weights after an epoch can go on, and the twin can take the same order."""
+    through = network(book).fit(data.x_train, data.y_train)
+    stopped = network(book)
+    stopped.fit(data.x_train, data.y_train, on_epoch=lambda row: row["epoch"] == 1)
+    assert stopped.n_iter_ == 1
+    resumed = network(book).restore(stopped.network_.weights, stopped.network_.biases)
+    rows = [resumed.one_epoch(epoch, data) for epoch in (2, 3)]
+    assert (resumed.network_.parameters == through.network_.parameters).all()
+    assert [row["train_loss"] for row in rows] == through.history_["train_loss"].tolist()[1:]
+    again = network(book).restore(stopped.network_.weights, stopped.network_.biases)
+    again.one_epoch(1, data)
+    assert rows[0]["train_loss"] != again.one_epoch(2, data)["train_loss"]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"n_layers": 4}, "n_layers must be the length of layer_sizes, 5"),
-        ({"layer_sizes": [784, 0, 1, 1, 10]}, "layer_sizes"),
+        ({"layer_sizes": [784, 0, 1, 1, 10]}, "layer_sizes must be two or more positive"),
+        ({"layer_sizes": None}, "layer_sizes must be two or more positive"),
+        ({"layer_sizes": [784.0, 16.0, 12.0, 8.0, 10.0]}, "layer_sizes must be two or more"),
+        ({"layer_sizes": [783, *SIZES[1:]]}, "layer_sizes must begin with the columns of X"),
+        ({"layer_sizes": [*SIZES[:-1], 11]}, "layer_sizes must .* end with the number of classes"),
         ({"activation": "softmax"}, "activation must be one of relu, sigmoid, linear, tanh"),
         ({"activation": "identity"}, "activation must be one of"),
         ({"weight_init": "ones"}, "weight_init must be one of"),
         ({"learning_rate": 0}, "learning_rate"),
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"learning_rate": "fast"}, "learning_rate"),
-        ({"batch_size": 0}, "batch_size must be an integer of at least 1; got 0"),
+        ({"batch_size": 0}, "batch_size"),
         ({"batch_size": True}, "batch_size"),
         ({"num_epochs": 2.5}, "num_epochs must be an integer of at least 1; got 2.5"),
-        ({"seed": -1}, "seed"),
-        ({"dtype": "float16"}, "dtype"),
+        ({"num_epochs": True}, "num_epochs"),
+        ({"random_state": -1}, "random_state"),
     ],
 )
-def test_bad_arguments_are_named(book: SimpleNamespace, options: dict, message: str) -> None:
+def test_bad_arguments_are_named(
+    book: SimpleNamespace, data: helpers.Dataset, options: dict, message: str
+) -> None:
+    model = book.NeuralNetwork(**{"n_layers": 5, "layer_sizes": SIZES, **options})
     with pytest.raises((ValueError, TypeError), match=message):
-        book.NeuralNetwork(**{"n_layers": 5, "layer_sizes": SIZES, **options})
+        model.fit(data.x_train, data.y_train)
 
 
 def test_bad_images_and_labels_are_refused(book: SimpleNamespace, data: helpers.Dataset) -> None:
     x, y = data.x_train, data.y_train
-    with pytest.raises(NotFittedError, match="call fit first"):
+    with pytest.raises(NotFittedError):
         network(book).predict(x)
-    for bad, message in ((x[:, 1:], "784"), (x[:0], "n > 0"), (np.where(x > 0, np.nan, x), "NaN")):
-        with pytest.raises(ValueError, match=message):
-            network(book).fit(bad, y[: len(bad)])
-    for bad, message in ((y[:-1], "one label for each"), (y + 5, "0..9"), (y / 2, "integers")):
-        with pytest.raises(ValueError, match=message):
-            network(book).fit(x, bad)
+    with pytest.raises(ValueError, match="NaN"):
+        network(book).fit(np.where(x > 0, np.nan, x), y)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        network(book).fit(x, y).score(x, y[:-1])
+        network(book).fit(x, y[:-1])
+    model = network(book).fit(x, y)
+    with pytest.raises(ValueError, match="784"):
+        model.predict(x[:, 1:])
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model.score(x, y[:-1])
 
 
 # ── Functions, gradients, starts ──────────────────────────────────────────────────────────────────
@@ -162,18 +175,18 @@ def test_from_zero_the_units_of_a_layer_stay_equal(
     book: SimpleNamespace, name: str, data: helpers.Dataset
 ) -> None:
     def apart(weight_init: str) -> list[float]:
-        model = network(book, name, weight_init=weight_init, dtype="float64", num_epochs=20)
-        model.fit(data.x_train, data.y_train)
-        assert model.epoch == 20 and np.abs(model.network.biases[-1]).max() > 0, "it learned"
-        return [np.abs(w - w[:, :1]).max() for w in model.network.weights[:-1]]
+        model = network(book, name, weight_init=weight_init, num_epochs=20)
+        model.fit(data.x_train.astype(float), data.y_train)
+        assert model.n_iter_ == 20 and np.abs(model.network_.biases[-1]).max() > 0, "it learned"
+        return [np.abs(w - w[:, :1]).max() for w in model.network_.weights[:-1]]
 
     assert max(apart("zero")) < 1e-10
     assert min(apart("normal")) > 1e-3
 
 
 def test_xavier4_is_four_times_as_wide_as_xavier(book: SimpleNamespace) -> None:
-    wide = network(book, "sigmoid", weight_init="xavier4").network
-    usual = network(book, "sigmoid", weight_init="xavier").network
+    wide = network(book, "sigmoid", weight_init="xavier4").start()
+    usual = network(book, "sigmoid", weight_init="xavier").start()
     for a, b in zip(wide.weights, usual.weights, strict=True):
         assert a.std() / b.std() == pytest.approx(4, rel=1e-5)
     assert not wide.parameters[wide.n_weights :].any(), "biases start at zero"
@@ -186,12 +199,13 @@ def test_xavier4_is_four_times_as_wide_as_xavier(book: SimpleNamespace) -> None:
 def test_each_step_equals_scikit_learns(
     book: SimpleNamespace, name: str, data: helpers.Dataset
 ) -> None:
-    model = network(book, name, dtype="float64")
+    model = network(book, name)
     losses, weights_apart = book.step_for_step(model, data, alpha=0.5)
     assert losses.shape == (3, 2), "the short batch is there"
     assert np.abs(np.diff(losses)).max() < 1e-10 and weights_apart < 1e-10
     assert (losses[1:] != losses[0]).all(), "the weights move"
-    without, _ = book.step_for_step(model, data, alpha=0.0)
+    without, _ = book.step_for_step(model, data, alpha=0.0, steps=2)
+    assert len(without) == 2
     assert losses[0, 0] - without[0, 0] > 1e-6, "the penalty is part of the loss"
 
 
@@ -199,8 +213,7 @@ def test_each_step_equals_scikit_learns(
 def test_alpha_that_is_not_divided_is_caught(
     book: SimpleNamespace, name: str, data: helpers.Dataset
 ) -> None:
-    model = network(book, name, dtype="float64")
-    losses, weights_apart = book.step_for_step(model, data, alpha=0.01, converted=False)
+    losses, weights_apart = book.step_for_step(network(book, name), data, 0.01, converted=False)
     assert np.abs(np.diff(losses)).max() > 1e-6 and weights_apart > 1e-6
 
 
@@ -208,15 +221,19 @@ def test_alpha_that_is_not_divided_is_caught(
 def test_both_see_the_same_order_in_every_epoch(
     book: SimpleNamespace, name: str, data: helpers.Dataset
 ) -> None:
-    model = network(book, name, dtype="float64")
-    twin = book.SklearnTwin(model, data)
+    double = dataclasses.replace(data, x_train=data.x_train.astype(float))
+    model = network(book, name)
+    twin = book.SklearnEpochs(model, double, dtype="float64")
     assert not any(b.any() for b in twin.mlp.intercepts_), "the start was handed over"
-    ours, theirs = (np.array(t.train_until(3, data).curve)[:, :4] for t in (model, twin))
+    theirs = [twin.one_epoch(epoch, double)["train_loss"] for epoch in (1, 2, 3)]
+    model.fit(double.x_train, double.y_train)
+    ours = model.history_["train_loss"].to_numpy()
     assert np.abs(ours - theirs).max() < 1e-10
-    assert twin.mlp.score(data.x_val, data.y_val) == pytest.approx(ours[-1, 3])
-    stale = network(book, name, dtype="float64")
-    stale.one_epoch, stale.epoch = lambda data: 0.0, 0
-    assert np.abs(ours - np.array(stale.train_until(3, data).curve)[:, :4]).max() > 1e-6
+    assert np.abs(model.network_.parameters - twin.network_.parameters).max() < 1e-10
+    assert twin.mlp.score(data.x_val, data.y_val) == model.score(data.x_val, data.y_val)
+    stale = book.SklearnEpochs(model, double, dtype="float64")
+    same_order = [stale.one_epoch(1, double)["train_loss"] for _ in range(3)]
+    assert np.abs(np.subtract(theirs, same_order)).max() > 1e-6
 
 
 def test_the_twin_takes_plain_steps(book: SimpleNamespace, data: helpers.Dataset) -> None:
@@ -228,35 +245,56 @@ def test_the_twin_takes_plain_steps(book: SimpleNamespace, data: helpers.Dataset
 
 
 @pytest.mark.parametrize("kind", ["ours", "sklearn"])
-def test_a_stop_in_between_changes_nothing(
-    book: SimpleNamespace, kind: str, data: helpers.Dataset, tmp_path: Path
+def test_a_run_keeps_its_curve_and_the_parameters_of_each_stage(
+    book: SimpleNamespace, kind: str, data: helpers.Dataset
 ) -> None:
-    through = twin_of(book, kind, data).train_until(3, data)
-    stopped = twin_of(book, kind, data).train_until(1, data)
-    book.save_model(stopped, tmp_path, 50, data)
-    resumed = book.load_model(twin_of(book, kind, data), tmp_path, 50, 1, data)
-    resumed.train_until(3, data)
-    assert (resumed.network.parameters == through.network.parameters).all()
-    assert np.array_equal(np.array(resumed.curve)[:, :4], np.array(through.curve)[:, :4])
+    run = book.train_through(twin_of(book, kind, data), data, {50: 1, 100: 3})
+    assert run["curve"].shape == (3, len(book.CURVE))
+    twin, judged = twin_of(book, kind, data), []
+    for epoch in (1, 2, 3):
+        loss = twin.one_epoch(epoch, data)["train_loss"]
+        accuracy = helpers.evaluate(twin.network_, data.x_train, data.y_train)[1]
+        judged.append([loss, accuracy, *helpers.evaluate(twin.network_, data.x_val, data.y_val)])
+        if epoch in (1, 3):
+            assert (run["parameters"][epoch // 2] == twin.network_.parameters).all()
+    assert np.array_equal(run["curve"][:, :4], judged)
+
+
+@pytest.mark.slow
+def test_a_pair_is_trained_from_one_start(book: SimpleNamespace, data: helpers.Dataset) -> None:
+    pair = book.train_pair(network(book), data, {50: 1, 100: 2})
+    assert pair["ours_curve"].shape == pair["sklearn_curve"].shape == (2, 5)
+    assert np.abs(pair["ours_curve"] - pair["sklearn_curve"])[:, 0].max() < 1e-3
+    assert np.abs(pair["ours_parameters"] - pair["sklearn_parameters"]).max() < 1e-3
 
 
 # ── Model files ───────────────────────────────────────────────────────────────────────────────────
+
+
+def trained(book: SimpleNamespace, kind: str, data: helpers.Dataset, **options: object) -> object:
+    twin = twin_of(book, kind, data, **options)
+    twin.one_epoch(1, data)
+    return twin
 
 
 @pytest.mark.parametrize("kind", ["ours", "sklearn"])
 def test_what_is_saved_comes_back(
     book: SimpleNamespace, kind: str, data: helpers.Dataset, tmp_path: Path
 ) -> None:
-    saved = twin_of(book, kind, data).train_until(2, data)
-    book.save_model(saved, tmp_path, 50, data)
+    saved = trained(book, kind, data)
+    book.save_model(saved, tmp_path, 50, 1, data)
     parts = ["biases", "weights"] if kind == "ours" else ["sklearn"]
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"50_tanh_{part}.npz" for part in parts]
-    fresh = book.load_model(twin_of(book, kind, data), tmp_path, 50, 2, data)
-    assert (fresh.network.parameters == saved.network.parameters).all() and fresh.epoch == 2
-    assert np.array_equal(fresh.curve, saved.curve)
+    fresh = book.load_model(twin_of(book, kind, data), tmp_path, 50, 1, data)
+    assert (fresh.network_.parameters == saved.network_.parameters).all()
     if kind == "sklearn":
         pairs = zip(fresh.mlp.coefs_, saved.mlp.coefs_, strict=True)
         assert all((a == b).all() for a, b in pairs)
+    judge, same = (twin.mlp if kind == "sklearn" else twin for twin in (fresh, saved))
+    assert (judge.predict(data.x_val) == same.predict(data.x_val)).all()
+    saved.one_epoch(2, data)
+    fresh.one_epoch(2, data)
+    assert (fresh.network_.parameters == saved.network_.parameters).all(), "it goes on as if never"
     for path in tmp_path.iterdir():
         with np.load(path, allow_pickle=False) as file:
             assert {file[k].dtype.name for k in file.files if k[0] in "Wb"} == {"float32"}
@@ -286,7 +324,7 @@ def rewritten(**changes: Callable[[np.ndarray], np.ndarray | None]) -> Callable[
     def damage(path: Path) -> None:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        arrays |= {name: change(arrays[name]) for name, change in changes.items()}
+        arrays |= {name: change(arrays.get(name)) for name, change in changes.items()}
         np.savez(path, **{name: a for name, a in arrays.items() if a is not None})
 
     return damage
@@ -304,28 +342,23 @@ DAMAGES = {
     "a layer less": rewritten(W2=lambda a: None),
     "another shape": rewritten(W2=lambda a: a.T),
     "another dtype": rewritten(W2=lambda a: a.astype(np.float64)),
-    "a shorter curve": rewritten(curve=lambda a: a[1:]),
+    "an array more": rewritten(W9=lambda a: np.ones(3)),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 @pytest.mark.parametrize("kind", ["ours", "sklearn"])
-def test_a_damaged_file_is_refused_by_name_and_made_again(
+def test_a_damaged_file_is_refused_by_name(
     book: SimpleNamespace, kind: str, damage: Callable, data: helpers.Dataset, tmp_path: Path
 ) -> None:
-    book.run_and_save(twin_of(book, kind, data), data, tmp_path, STAGES, resume=True)
+    book.save_model(trained(book, kind, data), tmp_path, 50, 1, data)
     name = f"50_tanh_{'weights' if kind == 'ours' else 'sklearn'}.npz"
-    with np.load(tmp_path / name) as file:
-        good = {key: file[key] for key in file.files if key != "curve"}
     damage(tmp_path / name)
     twin = twin_of(book, kind, data)
-    start = twin.network.parameters.copy()
+    start = twin.network_.parameters.copy()
     with pytest.raises(ValueError, match=name):
         book.load_model(twin, tmp_path, 50, 1, data)
-    assert (twin.network.parameters == start).all() and twin.epoch == 0, "nothing was taken over"
-    book.run_and_save(twin, data, tmp_path, STAGES, resume=True)
-    with np.load(tmp_path / name) as file:
-        assert all(np.array_equal(file[key], value) for key, value in good.items())
+    assert (twin.network_.parameters == start).all(), "nothing was taken over"
 
 
 @pytest.mark.parametrize(
@@ -335,93 +368,51 @@ def test_a_damaged_file_is_refused_by_name_and_made_again(
         {"learning_rate": 0.2},
         {"weight_init": "xavier"},
         {"batch_size": 16},
-        {"seed": 1},
-        {"dtype": "float64"},
+        {"random_state": 1},
     ],
     ids=str,
 )
 def test_a_file_of_other_settings_is_refused(
     book: SimpleNamespace, other: dict, data: helpers.Dataset, tmp_path: Path
 ) -> None:
-    book.save_model(network(book, **other).train_until(1, data), tmp_path, 50, data)
+    book.save_model(trained(book, "ours", data, **other), tmp_path, 50, 1, data)
     for path in list(tmp_path.iterdir()):  # even under the right name
         path.rename(tmp_path / path.name.replace("relu", "tanh"))
     with pytest.raises(ValueError, match=f"50_tanh_weights.npz is of another run: .*{[*other][0]}"):
-        book.load_model(network(book), tmp_path, 50, 1, data)
+        book.load_model(twin_of(book, "ours", data), tmp_path, 50, 1, data)
 
 
 def test_a_file_of_other_data_or_another_epoch_is_refused(
     book: SimpleNamespace, data: helpers.Dataset, tmp_path: Path
 ) -> None:
-    book.save_model(network(book).train_until(1, data), tmp_path, 50, data)
-    book.load_model(network(book), tmp_path, 50, 1, data)
+    model = trained(book, "ours", data)
+    book.save_model(model, tmp_path, 50, 1, data)
+    book.load_model(model, tmp_path, 50, 1, data)
     for other in (dataclasses.replace(data, name="fashion_mnist"), small(76, 32)):
         with pytest.raises(ValueError, match="of another run"):
-            book.load_model(network(book), tmp_path, 50, 1, other)
+            book.load_model(model, tmp_path, 50, 1, other)
     with pytest.raises(ValueError, match="of another run: epoch differ"):
-        book.load_model(network(book), tmp_path, 50, 2, data)
+        book.load_model(model, tmp_path, 50, 2, data)
     with pytest.raises(FileNotFoundError):
-        book.load_model(network(book), tmp_path, 100, 3, data)
+        book.load_model(model, tmp_path, 100, 3, data)
 
 
 def test_weights_and_biases_of_two_runs_do_not_mix(
     book: SimpleNamespace, data: helpers.Dataset, tmp_path: Path
 ) -> None:
-    book.save_model(network(book, seed=1).train_until(1, data), tmp_path, 50, data)
+    book.save_model(trained(book, "ours", data, random_state=1), tmp_path, 50, 1, data)
     foreign = (tmp_path / "50_tanh_biases.npz").read_bytes()
-    book.save_model(network(book).train_until(1, data), tmp_path, 50, data)
+    book.save_model(trained(book, "ours", data), tmp_path, 50, 1, data)
     (tmp_path / "50_tanh_biases.npz").write_bytes(foreign)
-    with pytest.raises(ValueError, match="50_tanh_biases.npz is of another run: seed differ"):
-        book.load_model(network(book), tmp_path, 50, 1, data)
-
-
-@pytest.fixture
-def trained(book: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The numbers of the epochs that were really trained, as they come."""
-    seen: list[int] = []
-    for kind in (book.NeuralNetwork, book.SklearnTwin):
-
-        def noted(self: object, data: object, was: Callable = kind.one_epoch) -> float:
-            seen.append(self.epoch)
-            return was(self, data)
-
-        monkeypatch.setattr(kind, "one_epoch", noted)
-    return seen
-
-
-@pytest.mark.parametrize("kind", ["ours", "sklearn"])
-def test_what_is_there_is_skipped_and_what_is_missing_made(
-    book: SimpleNamespace, kind: str, data: helpers.Dataset, tmp_path: Path, trained: list[int]
-) -> None:
-    def run(**options: bool) -> tuple:
-        trained.clear()
-        options = {"resume": True, **options}
-        curve = book.run_and_save(twin_of(book, kind, data), data, tmp_path, STAGES, **options)
-        return list(trained), curve.drop(columns="cpu_seconds")
-
-    epochs, curve = run()
-    assert epochs == [1, 2, 3] and curve["epoch"].tolist() == [1, 2, 3]
-    models = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    epochs, again = run()
-    assert epochs == [] and again.equals(curve)
-    assert all(path.read_bytes() == content for path, content in models.items())
-    part = "weights" if kind == "ours" else "sklearn"
-    for label, missing in {50: [1], 100: [2, 3]}.items():
-        cut(tmp_path / f"{label}_tanh_{part}.npz")
-        epochs, again = run()
-        assert epochs == missing and again.equals(curve)
-    for path in tmp_path.iterdir():
-        path.unlink()
-    epochs, again = run()
-    assert epochs == [1, 2, 3] and again.equals(curve)
-    assert run(resume=False)[0] == [1, 2, 3]
+    with pytest.raises(ValueError, match="50_tanh_biases.npz is of another run: random_state"):
+        book.load_model(twin_of(book, "ours", data), tmp_path, 50, 1, data)
 
 
 def test_a_write_that_is_cut_off_leaves_the_file_as_it_was(
     book: SimpleNamespace, data: helpers.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = network(book).train_until(1, data)
-    book.save_model(model, tmp_path, 50, data)
+    model = trained(book, "ours", data)
+    book.save_model(model, tmp_path, 50, 1, data)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(file: object, **arrays: object) -> None:
@@ -430,16 +421,21 @@ def test_a_write_that_is_cut_off_leaves_the_file_as_it_was(
 
     monkeypatch.setattr(np, "savez_compressed", full)
     with pytest.raises(OSError, match="50_tanh_weights.npz"):
-        book.save_model(model.train_until(2, data), tmp_path, 50, data)
+        book.save_model(model, tmp_path, 50, 1, data)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_all_runs_give_eight_curves_and_24_files(
+def test_every_model_is_saved_under_the_assignments_names(
     book: SimpleNamespace, data: helpers.Dataset, tmp_path: Path
 ) -> None:
-    curves = book.run_all(STARTS, data, tmp_path, {50: 1, 100: 2}, resume=True)
-    counts = curves.groupby(["activation", "model"]).size()
-    assert len(counts) == 8 and (counts == 2).all()
+    stages, rng, runs = {50: 1, 100: 2}, np.random.default_rng(0), {}
+    for name in STARTS:
+        size = network(book, name).start().parameters.size
+        runs[name] = {
+            f"{kind}_parameters": rng.normal(size=(2, size)).astype("float32")
+            for kind in ("ours", "sklearn")
+        }
+    book.save_every_model(runs, data, tmp_path, stages)
     expected = {
         f"{label}_{name}_{part}.npz"
         for label in (50, 100)
@@ -447,8 +443,13 @@ def test_all_runs_give_eight_curves_and_24_files(
         for part in ("weights", "biases", "sklearn")
     }
     assert {path.name for path in tmp_path.iterdir()} == expected and len(expected) == 24
-    wide = curves.pivot(index=["activation", "epoch"], columns="model", values="train_loss")
-    assert (wide["ours"] - wide["sklearn"]).abs().max() < 1e-3
+    for name in STARTS:
+        model = book.model_of(name, 2, data)
+        for twin in (model, book.SklearnEpochs(model, data)):
+            for row, (label, epoch) in enumerate(stages.items()):
+                loaded = book.load_model(twin, tmp_path, label, epoch, data)
+                given = runs[name][f"{twin.kind}_parameters"][row]
+                assert (loaded.network_.parameters == given).all()
 
 
 # ── Pickle ────────────────────────────────────────────────────────────────────────────────────────
@@ -476,15 +477,15 @@ def test_loading_the_pickle_calls_and_allow_pickle_false_refuses(
 # ── The record ────────────────────────────────────────────────────────────────────────────────────
 
 
-def tracked() -> Path:
-    return ROOT / "reports" / "scikit_learn_twin"
-
-
-@pytest.mark.skipif(not tracked().is_dir(), reason="no record of the real data is here yet")
-def test_the_record_is_whole_and_small() -> None:
-    files = list(tracked().iterdir())
-    assert len(files) == 24 and sum(os.path.getsize(f) for f in files) <= 20_000_000
-    for path in files:
-        with np.load(path, allow_pickle=False) as file:
-            kinds = {file[k].dtype.name for k in file.files if k not in ("header", "curve")}
-        assert kinds == {"float32"}, path.name
+@pytest.mark.parametrize("name", STARTS)
+def test_the_record_is_whole(name: str) -> None:
+    files = sorted((ROOT / "reports" / "store").glob(f"twin_{name}-*.npz"))
+    if not files:
+        pytest.skip("no record of the real data is here yet")
+    assert len(files) == 1, "a record of older code is still here"
+    with np.load(files[0], allow_pickle=False) as file:
+        for kind in ("ours", "sklearn"):
+            assert file[f"{kind}_curve"].shape == (100, 5)
+            parameters = file[f"{kind}_parameters"]
+            assert parameters.shape[0] == 2 and parameters.dtype.name == "float32"
+            assert np.isfinite(file[f"{kind}_curve"]).all() and np.isfinite(parameters).all()

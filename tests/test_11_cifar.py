@@ -1,44 +1,28 @@
-"""Notebook 11's own code: patches, convolution, the encoder's file, caches and transformations."""
+"""Notebook 11's own code: patches, convolution, the encoder, transformations."""
 
 from __future__ import annotations
 
-import ast
-import json
 import socket
 import urllib.error
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
-import nbformat
 import numpy as np
 import pytest
 
-import helpers
-from notebook_rules import ROOT
+from notebook_code import library
 
 try:
     import torch
 except ImportError:
     torch = None
 
-NOTEBOOK = ROOT / "notebooks" / "11_cifar10_features.ipynb"
 needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
 
 
 @pytest.fixture(scope="module")
-def book() -> Iterator[SimpleNamespace]:
+def book() -> SimpleNamespace:
     """Everything that the notebook's cells tagged `library` define, as attributes."""
-    cells = [c for c in nbformat.read(NOTEBOOK, as_version=4).cells if c.cell_type == "code"]
-    names = {"__name__": "__main__", "helpers": helpers, "torch": torch}
-    for cell in cells[1:]:  # the first is the set-up cell
-        for node in ast.parse(cell.source).body:
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                exec(compile(ast.Module([node], []), "import", "exec"), names)
-    for cell in cells:
-        if "library" in cell.metadata.get("tags", []):
-            exec(cell.source, names)
-    yield SimpleNamespace(**names)
+    return library("11_cifar10_features")
 
 
 @pytest.fixture
@@ -213,6 +197,7 @@ def test_jitter_moves_and_mirrors(book):
     assert len(set(moved[slope > 0, 0, 8, 8])) > 5, "nothing was moved"
 
 
+@pytest.mark.slow
 @needs_torch
 def test_the_encoder_learns_and_repeats(book):
     rng = np.random.default_rng(0)
@@ -231,69 +216,6 @@ def test_the_encoder_learns_and_repeats(book):
     assert (answer == y).mean() > 0.9
     pairs = zip(one.parameters(), two.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
-
-
-# ── The encoder's file ────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def encoder_file(book, tmp_path: Path) -> Path:
-    path = tmp_path / "encoder.npz"
-    book.save_encoder(path, made_up_encoder(book), "these images")
-    return path
-
-
-def test_an_encoder_comes_back_as_it_was_saved(book, encoder_file):
-    arrays, loaded = made_up_encoder(book), book.load_encoder(encoder_file, "these images", 3)
-    assert set(loaded) == set(arrays)
-    for key, value in arrays.items():
-        assert loaded[key].dtype == np.float32 and np.allclose(
-            loaded[key], value, rtol=1e-3, atol=1e-6)
-    assert [p.name for p in encoder_file.parent.iterdir()] == [encoder_file.name]
-
-
-def change_plan(book, path):
-    header = json.dumps({"format": book.FORMAT, "seen": "these images", "plan": book.PLAN[::-1]})
-    np.savez(path, header=header, **made_up_encoder(book))
-
-
-DAMAGES = {
-    "cut off": lambda book, path: path.write_bytes(path.read_bytes()[:-2000]),
-    "a byte changed": lambda book, path: path.write_bytes(
-        b[: len(b) // 2] + bytes([b[len(b) // 2] ^ 255]) + b[len(b) // 2 + 1:]
-        if (b := path.read_bytes()) else b""),
-    "empty": lambda book, path: path.write_bytes(b""),
-    "not there": lambda book, path: path.unlink(),
-    "a network": lambda book, path: helpers.Network([4, 3, 2]).save(path),
-    "other images": lambda book, path: book.save_encoder(path, made_up_encoder(book), "others"),
-    "other colours": lambda book, path: book.save_encoder(
-        path, made_up_encoder(book, colours=1), "these images"),
-    "a layer missing": lambda book, path: book.save_encoder(
-        path, {k: v for k, v in made_up_encoder(book).items() if k != "conv3.b"}, "these images"),
-    "NaN": lambda book, path: book.save_encoder(
-        path, made_up_encoder(book) | {"mean": np.array([0, np.nan, 0])}, "these images"),
-    "other layers": change_plan,
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_or_foreign_encoder_is_refused(book, encoder_file, damage):
-    DAMAGES[damage](book, encoder_file)
-    with pytest.raises(ValueError, match="encoder.npz is not this notebook's encoder"):
-        book.load_encoder(encoder_file, "these images", 3)
-
-
-def test_a_write_that_fails_leaves_the_old_encoder(book, encoder_file, monkeypatch):
-    before = encoder_file.read_bytes()
-
-    def full(*_args, **_kwargs):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(OSError, match="no space left"):
-        book.save_encoder(encoder_file, made_up_encoder(book), "these images")
-    assert encoder_file.read_bytes() == before
-    assert [p.name for p in encoder_file.parent.iterdir()] == [encoder_file.name]
 
 
 # ── Patches ───────────────────────────────────────────────────────────────────────────────────────
@@ -396,28 +318,3 @@ def test_resnet18_loads_a_checked_file_and_fails_fast(book, monkeypatch, tmp_pat
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
     with pytest.raises(ConnectionError, match="damaged"):
         book.load_resnet18()
-
-
-# ── What comes with the workbook ──────────────────────────────────────────────────────────────────
-
-RECORDED = ROOT / "reports" / "cifar10_encoder.npz"
-
-
-@pytest.mark.skipif(not RECORDED.is_file(), reason="this copy has no records")
-def test_the_recorded_encoder_and_networks_are_there(book):
-    path = RECORDED
-    with np.load(path, allow_pickle=False) as file:
-        seen = json.loads(str(file["header"]))["seen"]
-    encoder = book.load_encoder(path, seen, 3)
-    assert path.stat().st_size <= 10e6
-    assert book.convolution_features(np.zeros((1, 32, 32, 3)), encoder).shape == (1, 512)
-    networks = sorted((path.parent / "cifar10_networks").glob("*.npz"))
-    assert len(networks) == 12
-    for file in networks:
-        assert helpers.Network.load(file).layer_sizes == [512, 64, 10]
-
-
-def test_no_cache_looks_like_a_record():
-    """`make record` publishes every .npz; features are large and made anew in seconds."""
-    code = "\n".join(c.source for c in nbformat.read(NOTEBOOK, as_version=4).cells)
-    assert '.features"' in code and "features.npz" not in code

@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 from types import SimpleNamespace
 
-import nbformat
 import numpy as np
 import pytest
 
 import helpers
-from conftest import ROOT
+from notebook_code import library
 
 HAND = {  # CSE343, question 2, worked out by hand: output, multiplications, parameters
     "5×5 on 192": ((28, 28, 192), (5, 32), (28, 28, 32), 120_422_400, 153_632),
@@ -22,12 +21,7 @@ HAND = {  # CSE343, question 2, worked out by hand: output, multiplications, par
 @pytest.fixture(scope="module")
 def theory() -> SimpleNamespace:
     """What the cells tagged `library` define."""
-    notebook = nbformat.read(ROOT / "notebooks" / "12_theory.ipynb", as_version=4)
-    names: dict = {"__name__": "theory"}
-    for cell in notebook.cells:
-        if "library" in cell.metadata.get("tags", []):
-            exec(cell.source, names)
-    return SimpleNamespace(**names)
+    return library("12_theory")
 
 
 # ── The judges ────────────────────────────────────────────────────────────────────────────────────
@@ -72,7 +66,7 @@ def test_softmax_jacobian_is_the_derivative(theory, size: int) -> None:
     rows = [theory.central_differences(lambda j=j: theory.softmax(z)[j], z) for j in range(size)]
     jacobian = theory.softmax_jacobian(z)
     np.testing.assert_allclose(jacobian, rows, atol=1e-9)
-    np.testing.assert_allclose(jacobian.sum(axis=0), 0, atol=1e-15)
+    np.testing.assert_allclose(jacobian.sum(axis=0), 0, atol=1e-14)
     assert not np.allclose(jacobian, np.diag(np.diag(jacobian)))
 
 

@@ -25,7 +25,7 @@ from helpers import (
     gradient_check,
     train,
 )
-from samples import blobs, digits, small
+from samples import Explodes, Frozen, blobs, digits, nadam_steps, small
 
 CASES = list(itertools.product(["sigmoid", "tanh", "relu", "identity"], LOSSES))
 
@@ -83,17 +83,6 @@ def run(rule: str, steps: int = 20, **settings: float) -> np.ndarray:
     for _ in range(steps):
         optimizer.step(theta, slope(theta))
     return theta
-
-
-@dataclasses.dataclass(eq=False)
-class Frozen(helpers.Optimizer):
-    """Moves nothing, and writes down the losses it is told."""
-
-    def __post_init__(self) -> None:
-        self.t, self.loss, self.seen = 0, math.nan, []
-
-    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
-        self.seen.append(self.loss)
 
 
 def test_error_01_the_batch_is_averaged_once() -> None:
@@ -188,14 +177,8 @@ def test_error_07_nesterov_looks_ahead_and_evaluation_moves_nothing() -> None:
 
 
 def test_error_08_nadam_is_the_stated_one_and_so_are_the_defaults() -> None:
-    theta, m, s, product = START.copy(), 0.0, 0.0, 1.0
-    for t in range(1, 21):
-        g = slope(theta)
-        mu, after = (0.9 * (1 - 0.5 * 0.96 ** (0.004 * k)) for k in (t, t + 1))
-        product *= mu
-        m, s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * g**2
-        step = after * m / (1 - product * after) + (1 - mu) * g / (1 - product)
-        theta = theta - 0.01 * step / (np.sqrt(s / (1 - 0.999**t)) + 1e-8)
+    formula = nadam_steps(slope, START, eta=0.01)
+    theta = [next(formula) for _ in range(20)][-1]
     np.testing.assert_allclose(run("nadam"), theta, rtol=1e-9)
     defaults = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
     for rule, expected in [
@@ -301,19 +284,9 @@ def test_error_13_the_split_is_one_and_validation_images_teach_nothing() -> None
 def test_error_14_weights_that_are_kept_are_a_copy() -> None:
     """The weights that `train` keeps, for when the loss stops being finite."""
 
-    class Explodes(OPTIMIZERS["sgd"]):
-        before = None
-
-        def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
-            super().update(parameters, gradients)
-            if self.t == 7:
-                self.before = kept.copy()
-                parameters[:] = np.inf
-            kept[:] = parameters
-
     net = network()
-    kept = net.parameters.copy()
     rule = Explodes(learning_rate=0.1)
+    rule.at = 7
     with pytest.raises(helpers.Diverged):
         train(net, tiny(), optimizer=rule, epochs=5, batch_size=8, progress=False)
     assert np.isfinite(net.parameters).all()

@@ -18,6 +18,7 @@ from notebook_rules import BADGE, FALLBACK_SIGNS, ROOT, RULES, SETUP_CELL, Page
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PICTURE = "iVBORw0KGgo="
+KEYS = ["0123456789abcdef" * 2 + "01234567", "wandb_v1_" + "a1" * 20, "ghp_" + "a1" * 18]
 
 
 def test_the_seven_notebooks_of_the_assignment_are_there() -> None:
@@ -134,8 +135,12 @@ BREAKS: dict[str, list[Break]] = {
         )
     ],
     "no_key": [
-        lambda n, key=key: n.cells[2].outputs.append(says(f"key {key}"))
-        for key in ("wandb_v1_abc123", "WANDB_API_KEY=1", "0123456789abcdef" * 2 + "01234567")
+        *(lambda n, key=key: n.cells[2].outputs.append(says(f"key {key}")) for key in KEYS),
+        *(lambda n, key=key: n.cells[2].update(source=f"key = '{key}'") for key in KEYS),
+        lambda n: n.cells[-1].update(source=f"Log in with `{KEYS[0]}`"),
+        lambda n: n.cells[2].update(source="wandb.login(key=the_key)"),
+        lambda n: n.cells[2].update(source="wandb.login(\n    relogin=True, key = the_key)"),
+        lambda n: n.cells[2].update(source="os.environ['WANDB_API_KEY'] = the_key"),
     ],
     "headings_in_order": [
         lambda n: n.cells[-1].update(source="# A second title"),

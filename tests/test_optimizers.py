@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers import OPTIMIZERS, Network, Optimizer
-from samples import blobs
+from samples import blobs, nadam_steps
 
 RULES = ["sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam"]
 STEPS = 100
@@ -82,20 +82,8 @@ def adam(eta, theta, beta1=0.9, beta2=0.999, epsilon=1e-8):
         yield theta
 
 
-def nadam(eta, theta, beta1=0.9, beta2=0.999, epsilon=1e-8):
-    m = s = 0
-    t, product = 0, 1.0
-    while True:
-        t += 1
-        g = slope(theta)
-        mu = beta1 * (1 - 0.5 * 0.96 ** (t * 0.004))
-        mu_next = beta1 * (1 - 0.5 * 0.96 ** ((t + 1) * 0.004))
-        product *= mu
-        m = beta1 * m + (1 - beta1) * g
-        s = beta2 * s + (1 - beta2) * g**2
-        m_hat = mu_next * m / (1 - product * mu_next) + (1 - mu) * g / (1 - product)
-        theta = theta - eta * m_hat / (np.sqrt(s / (1 - beta2**t)) + epsilon)
-        yield theta
+def nadam(eta, theta, **settings):
+    return nadam_steps(slope, theta, eta, **settings)
 
 
 FORMULAS = {f.__name__: f for f in (sgd, momentum, nesterov, rmsprop, adam, nadam)}

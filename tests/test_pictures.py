@@ -21,7 +21,6 @@ from samples import digits
 CLASSES = ["coat", "bag", "boot"]
 # Of 10 coats 6 are seen as coats and 4 as bags; of 5 boots one is taken for a coat.
 MATRIX = np.array([[6, 4, 0], [0, 5, 0], [1, 0, 4]])
-SETTINGS = ["optimizer", "hidden_size", "weight_decay"]
 
 
 def histories() -> pd.DataFrame:
@@ -41,30 +40,10 @@ def histories() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def runs(n: int = 40) -> pd.DataFrame:
-    """Runs whose accuracy hangs on weight decay above all, and a little on the width."""
-    rng = np.random.default_rng(0)
-    table = pd.DataFrame(
-        {
-            "optimizer": rng.choice(["sgd", "adam"], n),
-            "hidden_size": rng.choice([32, 64, 128], n),
-            "weight_decay": rng.choice([0.0, 0.5], n),
-        }
-    )
-    accuracy = 0.8 - 0.6 * table["weight_decay"] + table["hidden_size"] / 1500
-    return table.assign(best_val_accuracy=accuracy)
-
-
 PICTURES: dict[str, Callable[[], Figure]] = {
     "samples": lambda: helpers.plot_samples(digits().x_train[:7], list("abcdefg"), (28, 28), 4),
     "learning curves": lambda: helpers.plot_learning_curves(histories(), by="rule"),
     "confusion matrix": lambda: helpers.plot_confusion_matrix(MATRIX, CLASSES),
-    "parallel coordinates": lambda: helpers.plot_parallel_coordinates(
-        runs(), SETTINGS, "best_val_accuracy"
-    ),
-    "importance": lambda: helpers.plot_importance(
-        helpers.importance(runs(), SETTINGS, "best_val_accuracy"), "what matters"
-    ),
 }
 
 
@@ -169,63 +148,6 @@ def test_a_class_that_never_occurs_is_no_obstacle() -> None:
     figure = helpers.plot_confusion_matrix(np.array([[3, 1], [0, 0]]), ["a", "b"])
     rates = figure.axes[0].collections[0].get_array().reshape(2, 2)
     np.testing.assert_allclose(rates, [[0.75, 0.25], [0, 0]])
-
-
-def test_parallel_coordinates_draw_every_run_and_name_every_value() -> None:
-    table = runs()
-    table.loc[3, "best_val_accuracy"] = np.nan  # a run that failed
-    figure = helpers.plot_parallel_coordinates(table, SETTINGS, "best_val_accuracy")
-    axis = figure.axes[0]
-    curves = [line for line in axis.lines if len(line.get_xdata()) > 2]  # others mark the settings
-    assert all(list(line.get_xdata()) == [0, 1, 2, 3] for line in curves)
-    ends = sorted(line.get_ydata()[-1] for line in curves)
-    assert len(ends) == 39
-    assert (ends[0], ends[-1]) == pytest.approx((0, 1))
-    words = {text.get_text() for text in axis.texts}
-    assert {"sgd", "adam", "32", "64", "128", "0.0", "0.5"} <= words
-    ticks = [t.get_text().replace("\n", " ") for t in axis.get_xticklabels()]
-    assert ticks == ["optimizer", "hidden size", "weight decay", "best val accuracy"]
-
-
-def test_parallel_coordinates_of_runs_that_are_all_alike() -> None:
-    table = runs(3).assign(best_val_accuracy=0.5)
-    helpers.plot_parallel_coordinates(table, SETTINGS, "best_val_accuracy").savefig(io.BytesIO())
-
-
-def test_importance_finds_what_matters() -> None:
-    table = helpers.importance(runs(200), SETTINGS, "best_val_accuracy")
-    assert list(table.columns) == ["setting", "importance", "correlation"]
-    assert table["importance"].is_monotonic_decreasing
-    assert table["importance"].sum() == pytest.approx(1)
-    assert table["setting"][0] == "weight_decay"
-    assert table["importance"][0] > 0.8
-    signs = table.set_index("setting")["correlation"]
-    assert signs["weight_decay"] < -0.9
-    assert signs["hidden_size"] > 0
-    assert {"optimizer_sgd", "optimizer_adam"} <= set(signs.index)
-    assert signs["optimizer_sgd"] == pytest.approx(-signs["optimizer_adam"])
-    assert signs.abs().max() <= 1
-
-
-def test_importance_leaves_failed_runs_and_constant_settings_out_of_the_way() -> None:
-    table = runs(50).assign(epochs=5)
-    table.loc[::10, "best_val_accuracy"] = np.nan
-    found = helpers.importance(table, [*SETTINGS, "epochs"], "best_val_accuracy")
-    found = found.set_index("setting")
-    assert found.loc["epochs", "importance"] == 0
-    assert found.loc["epochs", "correlation"] == 0
-    assert np.isfinite(found.to_numpy()).all()
-
-
-def test_the_importance_picture_has_a_bar_for_every_number() -> None:
-    table = helpers.importance(runs(100), SETTINGS, "best_val_accuracy")
-    figure = helpers.plot_importance(table, "what matters")
-    for axis, column in zip(figure.axes, ["importance", "correlation"], strict=True):
-        widths = [bar.get_width() for bar in axis.patches]
-        np.testing.assert_allclose(widths, table[column], atol=1e-12)
-        assert axis.get_xlabel() == column
-    labels = [t.get_text() for t in figure.axes[0].get_yticklabels()]
-    assert labels == list(table["setting"])
 
 
 def test_show_gives_the_picture_its_caption(monkeypatch: pytest.MonkeyPatch) -> None:

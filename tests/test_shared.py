@@ -1,4 +1,4 @@
-"""What notebooks share beside the network: whole files, processes, the Wilson interval."""
+"""What notebooks share beside the network: whole files, two intervals."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import threadpoolctl
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_rel
 
 import helpers
 
@@ -28,30 +27,6 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-# ── Processes ─────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_results_come_in_the_order_of_the_arguments(workers: int) -> None:
-    arguments = [(base, 2) for base in range(5)]
-    assert list(helpers.in_parallel(pow, arguments, workers)) == [0, 1, 4, 9, 16]
-
-
-def blas_threads() -> list[int]:
-    return [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_worker_has_one_thread(workers: int) -> None:
-    for threads in helpers.in_parallel(blas_threads, [(), ()], workers):
-        assert threads and set(threads) == {1}
-
-
-def test_the_number_of_workers_is_checked() -> None:
-    with pytest.raises(ValueError, match="workers"):
-        list(helpers.in_parallel(pow, [(1, 2)], 0))
-
-
 # ── Wilson's interval ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -65,3 +40,35 @@ def test_the_ends_of_wilson_are_z_of_their_own_deviations_away() -> None:
     share, n = np.array([0.2, 0.9]), np.array([50, 100])
     for end in helpers.wilson(share, n, z=2.5):
         np.testing.assert_allclose(abs(share - end), 2.5 * np.sqrt(end * (1 - end) / n))
+
+
+# ── The interval of a paired difference ───────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.5])
+def test_a_paired_difference_is_that_of_scipy(confidence: float) -> None:
+    a, b = np.random.default_rng(0).normal(size=(2, 5))
+    expected = ttest_rel(a, b).confidence_interval(confidence)
+    mean, low, high = helpers.paired_difference(a, b, confidence)
+    assert mean == pytest.approx((a - b).mean())
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_paired_difference_is_of_pairs() -> None:
+    # Seeds differ by far more than the two things that are compared: only pairs show it.
+    a = np.array([0.60, 0.71, 0.83, 0.94])
+    b = a - np.array([0.010, 0.011, 0.009, 0.010])
+    assert helpers.paired_difference(a, b)[1] > 0
+    assert helpers.paired_difference(a, b[::-1])[1] < 0
+
+
+@pytest.mark.parametrize(("a", "b"), [([1.0], [2.0]), ([1.0, 2.0], [1.0, 2.0, 3.0]), (1.0, 2.0),
+                                      ([[1.0, 2.0]], [[1.0, 2.0]]), ([1.0, np.nan], [1.0, 2.0])])
+def test_what_holds_no_pairs_is_refused(a: object, b: object) -> None:
+    with pytest.raises(ValueError, match="a and b"):
+        helpers.paired_difference(a, b)
+
+
+def test_the_confidence_of_a_paired_difference_is_a_share() -> None:
+    with pytest.raises(ValueError, match="confidence"):
+        helpers.paired_difference([1.0, 2.0], [1.0, 3.0], 95)

@@ -155,6 +155,25 @@ def test_train_many_reads_what_is_there_and_trains_the_rest(folder: Path, capsys
     assert "1 trained now" in said[1]
 
 
+@pytest.mark.slow
+def test_what_worker_processes_train_is_kept_and_own_entries_reach_them(folder: Path) -> None:
+    configs = [{**CONFIG, "seed": seed} for seed in range(2)]
+    for _ in range(2):
+        train_many(configs, small(), workers=2, progress=False)
+    assert [line["why"] for line in trained(folder)] == ["missing"] * 2
+    kept = helpers.ACTIVATIONS["relu"]
+    helpers.ACTIVATIONS["relu"] = helpers.ACTIVATIONS["tanh"]  # one of the reader's own by now
+    try:
+        runs = train_many([{**c, "activation": "relu"} for c in configs], small(), workers=2)
+    finally:
+        helpers.ACTIVATIONS["relu"] = kept
+    tanh = train_many([{**c, "activation": "tanh"} for c in configs], small(), workers=2)
+    relu = train_many([{**c, "activation": "relu"} for c in configs], small(), workers=2)
+    for (own, _), (expected, _), (restored, _) in zip(runs, tanh, relu, strict=True):
+        assert np.array_equal(own.parameters, expected.parameters)
+        assert not np.array_equal(own.parameters, restored.parameters)
+
+
 # ── What it must not answer ───────────────────────────────────────────────────────────────────────
 
 

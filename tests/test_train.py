@@ -7,45 +7,16 @@ import io
 import math
 import re
 import sys
-from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import helpers
-from helpers import OPTIMIZERS, Diverged, Network, Optimizer, train, train_many
-from samples import digits, example_entries, small
+from helpers import OPTIMIZERS, Diverged, Network, train, train_many
+from samples import Explodes, Frozen, digits, example_entries, small
 
 COLUMNS = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds"]
-
-
-@dataclass(eq=False)
-class Frozen(Optimizer):
-    """Moves nothing, and writes down the losses it is told."""
-
-    seen: list = field(default_factory=list, init=False)
-
-    def __post_init__(self) -> None:
-        self.t, self.loss = 0, math.nan
-
-    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
-        self.seen.append(self.loss)
-
-
-@dataclass(eq=False)
-class Explodes(OPTIMIZERS["sgd"]):
-    """Plain descent, until one step throws the weights to infinity."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.at, self.before = math.inf, None
-
-    def update(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
-        if self.t == self.at:
-            self.before = parameters.copy()
-            parameters[:] = np.inf
-        super().update(parameters, gradients)
 
 
 def network_for(data: helpers.Dataset, *hidden: int, **options: object) -> Network:

@@ -1,0 +1,113 @@
+"""What is made from one place: the README's generated sections, and a fork's address everywhere."""
+
+from __future__ import annotations
+
+import re
+
+import nbformat
+
+import notebook_rules
+from kernels import notebook_paths
+from notebook_rules import BADGE, ROOT, Page, repository_address
+from pages import write_whole
+
+SETUP_PATH = ROOT / ".ci" / "setup_cell.py"
+
+
+def section(text: str, name: str, body: str) -> str:
+    """Replace what stands between a text's markers of that name."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise SystemExit(f"README.md must hold {begin} and {end} once each")
+    head, rest = text.split(begin)
+    return f"{head}{begin}\n{body}\n{end}{rest.split(end)[1]}"
+
+
+def minutes(page: Page) -> float:
+    """How long a notebook took when its outputs were refreshed; 0 where it never was."""
+    return page.notebook.metadata.get("workbook", {}).get("minutes", 0)
+
+
+def notebook_table(readme: str) -> str:
+    """The README's table. Question and lesson are kept as written there; the rest is generated."""
+    rows = ["| notebook | question | what you learn | minutes | result |", "|---|---|---|---|---|"]
+    for path in notebook_paths():
+        page = Page.read(path)
+        title = notebook_rules.headings(page.notebook.cells[0].source)[0][1]
+        link = f"[{path.name[:2]} {title}](notebooks/{path.name})"
+        kept = re.search(rf"\(notebooks/{path.name}\) \|([^|\n]*)\|([^|\n]*)\|", readme)
+        question, lesson = (cell.strip() for cell in kept.groups()) if kept else ("", "")
+        cells = notebook_rules.tagged(page, "headline")
+        headline = notebook_rules.data_of(cells[0], "text/markdown") if cells else None
+        result = " ".join((headline or "").split()).replace("|", "\\|")
+        rows.append(f"| {link} | {question} | {lesson} | {minutes(page) or ''} | {result} |")
+    return "\n".join(rows)
+
+
+def question_nine(address: str, report: str) -> str:
+    """The assignment's question 9: where the code and the W&B report are."""
+    code = address or "stamp it with `make colab REPO=https://github.com/you/your-fork`"
+    return f"- Code: {code}\n- W&B report: {report or 'add `REPORT=https://…` to the same command'}"
+
+
+def report_address() -> str:
+    """The address of the W&B report, as stamped; "" before."""
+    found = re.search(r'^Report = "(.*)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
+    return found[1] if found else ""
+
+
+def readme_text() -> str:
+    """README.md with its generated sections up to date."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = section(text, "notebooks", notebook_table(text))
+    return section(text, "question-9", question_nine(repository_address(), report_address()))
+
+
+def update_readme() -> int:
+    """Write the README with its generated sections up to date."""
+    write_whole(ROOT / "README.md", readme_text())
+    return 0
+
+
+def colab(repo: str, report: str) -> int:
+    """Stamp the repository's address: pyproject.toml holds it, everything else is made from it."""
+    repo = re.sub(r"(\.git)?/?$", "", repo.strip())
+    report = report.strip() or report_address()
+    if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", repo):
+        raise SystemExit(
+            f"REPO must look like https://github.com/owner/name (Colab opens notebooks from "
+            f"GitHub); got {repo!r}. Nothing was changed."
+        )
+    if report and not re.fullmatch(r"https://[^\s\"<>|]+", report):
+        raise SystemExit(f"REPORT must be an https address; got {report!r}. Nothing was changed.")
+    urls = f'[project.urls]\nRepository = "{repo}"\n' + (f'Report = "{report}"\n' if report else "")
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    pyproject = re.sub(r'\[project\.urls\]\n(\w+ = ".*"\n)*', lambda _: urls, pyproject)
+    setup = stamp(SETUP_PATH.read_text(encoding="utf-8"), repo)
+    stamped = {ROOT / "pyproject.toml": pyproject, SETUP_PATH: setup}
+    for path in notebook_paths():
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code" and cell.source == notebook_rules.SETUP_CELL:
+                cell.source = setup.rstrip("\n")
+            elif cell.cell_type == "markdown":
+                badge = notebook_rules.badge_line(repo, path.name)
+                cell.source = re.sub(rf"{BADGE}.*", lambda _, badge=badge: badge, cell.source)
+        stamped[path] = nbformat.writes(notebook) + "\n"
+    for path, text in stamped.items():  # everything is made before anything is written
+        write_whole(path, text)
+    update_readme()
+    print(
+        f"Stamped {repo} into {len(stamped)} files and README.md. Set-up cells clone the tag "
+        f"{notebook_rules.TAG}: commit, then push it with the branch."
+    )
+    return 0
+
+
+def stamp(setup_cell: str, address: str) -> str:
+    """The set-up cell with the address that it clones."""
+    pattern, line = r'^REPOSITORY, VERSION = ".*?"', f'REPOSITORY, VERSION = "{address}"'
+    text, count = re.subn(pattern, lambda _: line, setup_cell, count=1, flags=re.M)
+    if count != 1:
+        raise SystemExit("the set-up cell has no line that begins with REPOSITORY, VERSION")
+    return text
