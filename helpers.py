@@ -2693,7 +2693,7 @@ def _check_hidden_sizes(hidden_sizes: Any) -> list[int]:
 
 def _draw_seed(random_state: Any) -> int:
     """The seed itself when an integer is given, else one that is drawn. Raises ValueError."""
-    if isinstance(random_state, Integral) and not isinstance(random_state, bool):
+    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
         if 0 <= random_state < 2**32:
             return int(random_state)
     elif random_state is None or isinstance(random_state, np.random.RandomState):
@@ -3048,7 +3048,9 @@ def _parameter(name: str, spec: dict[str, Any]) -> _Parameter:
 
     for bound in ("min", "max"):
         _check_number(spec[bound], bound, Integral if kind == "int_uniform" else Real)
-    low, high, is_log = spec["min"], spec["max"], "log" in kind
+    low: float = spec["min"]
+    high: float = spec["max"]
+    is_log = "log" in kind
     if low >= high:
         raise ValueError("min must be less than max")
     if is_log and low <= 0:
@@ -3097,15 +3099,22 @@ def _checked(name: str, parameter: _Parameter) -> _Parameter:
 
 def _number_of_configurations(space: dict[str, _Parameter]) -> int | None:
     """How many configurations a space has; None: without end."""
-    sizes = [parameter.size() for parameter in space.values()]
-    return None if None in sizes else math.prod(sizes)
+    number = 1
+    for parameter in space.values():
+        size = parameter.size()
+        if size is None:
+            return None
+        number *= size
+    return number
 
 
 def _draws_at(space: dict[str, _Parameter], index: int) -> dict[str, Any]:
     """The configuration with this number, in what Optuna draws; no list of them all is made."""
     draws = {}
     for name, parameter in space.items():
-        index, place = divmod(index, parameter.size())
+        size = parameter.size()
+        assert size is not None  # a grid's parameters can be counted
+        index, place = divmod(index, size)
         draws[name] = parameter.draw_at(place)
     return draws
 
@@ -3558,6 +3567,7 @@ def _wandb_run(call: _SweepCall, config: dict[str, Any] | None) -> Iterator[Any]
 
     # W&B reads the environment once, and what it read then cannot be taken back by an argument:
     # both are cleared while the run begins. They come back for a run of the user's own.
+    mode: Any = call.mode  # one of the words that W&B's types list
     overruled = _WANDB_IDENTITY if config is None else _WANDB_IDENTITY | _WANDB_AGENT
     environment = {name: os.environ.pop(name) for name in overruled if name in os.environ}
     settings: dict[str, Any] = {}
@@ -3567,7 +3577,7 @@ def _wandb_run(call: _SweepCall, config: dict[str, Any] | None) -> Iterator[Any]
         for name in settings:
             setattr(session, name, type(session).model_fields[name].default)
         run = wandb.init(project=call.project, group=call.study_name, notes=call.notes,
-                         config=config, dir=call.folder, mode=call.mode,
+                         config=config, dir=call.folder, mode=mode,
                          reinit="create_new" if config else None,  # beside a run of the user's
                          settings=wandb.Settings(silent=True, console="off"))
     finally:
