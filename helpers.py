@@ -3036,8 +3036,8 @@ def _parameter(name: str, spec: dict[str, Any]) -> _Parameter:
             raise ValueError(f"values must be a list, range or array with something in it, not "
                              f"{type(values).__name__}")
         if isinstance(values, range):  # its ends stand for all: it may be long
-            low, high = sorted((values[0], values[-1]))
-            return _checked(name, _Parameter(IntDistribution(low, high, step=abs(values.step))))
+            least, most = sorted((values[0], values[-1]))
+            return _checked(name, _Parameter(IntDistribution(least, most, step=abs(values.step))))
         seen = set()
         for value in values:
             _check(**{name: value})
