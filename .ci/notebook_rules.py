@@ -20,7 +20,7 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 SETUP_CELL = (ROOT / ".ci" / "setup_cell.py").read_text(encoding="utf-8").rstrip("\n")
-TAG = "v" + re.findall(r'VERSION = ".*?", "(.+?)"', SETUP_CELL)[0]  # what set-up cells clone
+BRANCH = "main"  # what set-up cells clone and badges open
 BADGE = "<!-- badge -->"
 MAY_OPEN_THE_TEST_SET = {"05", "07", "10", "11"}
 
@@ -168,15 +168,25 @@ def repository_address() -> str:
 
 
 def badge_line(address: str, notebook: str) -> str:
-    """The line that opens a notebook in Colab; the bare marker while nobody knows the address."""
+    """The line that opens a notebook in Colab or Binder; the bare marker without an address."""
     if not address:
         return BADGE
-    colab = address.replace("https://github.com/", "https://colab.research.google.com/github/")
-    return (
-        f'{BADGE}<a href="{colab}/blob/{TAG}/notebooks/{notebook}">'
-        '<img src="https://colab.research.google.com/assets/colab-badge.svg" '
-        'alt="Open in Colab"></a>'
-    )
+    project = address.removeprefix("https://github.com/")
+    places = {
+        "Colab": (
+            f"https://colab.research.google.com/github/{project}/blob/{BRANCH}/notebooks/{notebook}",
+            "https://colab.research.google.com/assets/colab-badge.svg",
+        ),
+        "Binder": (
+            f"https://mybinder.org/v2/gh/{project}/{BRANCH}?labpath=notebooks/{notebook}",
+            "https://mybinder.org/badge_logo.svg",
+        ),
+    }
+    badges = [
+        f'<a href="{link}"><img src="{picture}" alt="Open in {place}"></a>'
+        for place, (link, picture) in places.items()
+    ]
+    return f"{BADGE}{' '.join(badges)}"
 
 
 # ── The rules ─────────────────────────────────────────────────────────────────────────────────────
@@ -236,7 +246,8 @@ def links_lead_somewhere(page: Page) -> list[str]:
 
 def badge_opens_this_notebook(page: Page) -> list[str]:
     prose = "\n".join(cell.source for cell in page.markdown)
-    found = [line for line in prose.splitlines() if BADGE in line or "colab.research" in line]
+    signs = re.compile(rf"{BADGE}|colab\.research|mybinder\.org")
+    found = [line for line in prose.splitlines() if signs.search(line)]
     expected = [badge_line(repository_address(), page.path.name)]
     return [] if found == expected else [f"badge lines are {found}, not {expected}"]
 
@@ -269,7 +280,8 @@ def headings_in_order(page: Page) -> list[str]:
 
 def same_setup(page: Page) -> list[str]:
     first = page.code[0].source if page.code else ""
-    return [] if first == SETUP_CELL else ["the first code cell is not .ci/setup_cell.py"]
+    problem = "the first code cell is not .ci/setup_cell.py: run `.ci/workbook.py setup`"
+    return [] if first == SETUP_CELL else [problem]
 
 
 def headline_and_cover(page: Page) -> list[str]:

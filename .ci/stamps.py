@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import nbformat
 
@@ -69,6 +70,33 @@ def update_readme() -> int:
     return 0
 
 
+def with_setup_cell(notebook: nbformat.NotebookNode, setup_cell: str) -> nbformat.NotebookNode:
+    """A notebook whose first code cell is the set-up cell."""
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    first.source = setup_cell.rstrip("\n")
+    return notebook
+
+
+def write_all(texts: dict[Path, str]) -> None:
+    """Write files; called when all of their texts are made, so that none is written for nothing."""
+    for path, text in texts.items():
+        write_whole(path, text)
+
+
+def put_setup_cell() -> int:
+    """Put .ci/setup_cell.py into the first code cell of every notebook."""
+    setup_cell = SETUP_PATH.read_text(encoding="utf-8")
+    notebooks = {path: nbformat.read(path, as_version=4) for path in notebook_paths()}
+    write_all(
+        {
+            path: nbformat.writes(with_setup_cell(notebook, setup_cell)) + "\n"
+            for path, notebook in notebooks.items()
+        }
+    )
+    print(f"{len(notebooks)} notebooks begin with .ci/setup_cell.py")
+    return 0
+
+
 def colab(repo: str, report: str) -> int:
     """Stamp the repository's address: pyproject.toml holds it, everything else is made from it."""
     repo = re.sub(r"(\.git)?/?$", "", repo.strip())
@@ -83,31 +111,28 @@ def colab(repo: str, report: str) -> int:
     urls = f'[project.urls]\nRepository = "{repo}"\n' + (f'Report = "{report}"\n' if report else "")
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     pyproject = re.sub(r'\[project\.urls\]\n(\w+ = ".*"\n)*', lambda _: urls, pyproject)
-    setup = stamp(SETUP_PATH.read_text(encoding="utf-8"), repo)
-    stamped = {ROOT / "pyproject.toml": pyproject, SETUP_PATH: setup}
+    setup_cell = stamp(SETUP_PATH.read_text(encoding="utf-8"), repo)
+    stamped = {ROOT / "pyproject.toml": pyproject, SETUP_PATH: setup_cell}
     for path in notebook_paths():
-        notebook = nbformat.read(path, as_version=4)
+        notebook = with_setup_cell(nbformat.read(path, as_version=4), setup_cell)
+        badge = notebook_rules.badge_line(repo, path.name)
         for cell in notebook.cells:
-            if cell.cell_type == "code" and cell.source == notebook_rules.SETUP_CELL:
-                cell.source = setup.rstrip("\n")
-            elif cell.cell_type == "markdown":
-                badge = notebook_rules.badge_line(repo, path.name)
+            if cell.cell_type == "markdown":
                 cell.source = re.sub(rf"{BADGE}.*", lambda _, badge=badge: badge, cell.source)
         stamped[path] = nbformat.writes(notebook) + "\n"
-    for path, text in stamped.items():  # everything is made before anything is written
-        write_whole(path, text)
+    write_all(stamped)
     update_readme()
     print(
-        f"Stamped {repo} into {len(stamped)} files and README.md. Set-up cells clone the tag "
-        f"{notebook_rules.TAG}: commit, then push it with the branch."
+        f"Stamped {repo} into {len(stamped)} files and README.md. Set-up cells and badges take its "
+        f"branch {notebook_rules.BRANCH}: commit, then push that."
     )
     return 0
 
 
 def stamp(setup_cell: str, address: str) -> str:
     """The set-up cell with the address that it clones."""
-    pattern, line = r'^REPOSITORY, VERSION = ".*?"', f'REPOSITORY, VERSION = "{address}"'
+    pattern, line = r'^ADDRESS = "git\+.*?@', f'ADDRESS = "git+{address}@'
     text, count = re.subn(pattern, lambda _: line, setup_cell, count=1, flags=re.M)
     if count != 1:
-        raise SystemExit("the set-up cell has no line that begins with REPOSITORY, VERSION")
+        raise SystemExit("the set-up cell has no line that begins with ADDRESS")
     return text

@@ -14,6 +14,7 @@ grid           train the grid of configurations that notebook 04 searches; --sto
 pages          build the pages from the committed outputs, without running anything
 readme         bring the README's generated parts up to date
 lint           ruff, the type checker, and the rules every notebook keeps
+setup          put .ci/setup_cell.py into the first code cell of every notebook
 colab          stamp the repository's address into set-up cells, badges and the README
 bench          seconds an epoch beside PyTorch and scikit-learn, and peak memory
 """
@@ -369,7 +370,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("rekey", "pages", "readme", "lint", "bench"):
+    for name in ("rekey", "pages", "readme", "lint", "setup", "bench"):
         commands.add_parser(name)
     commands.add_parser("run").add_argument("--fresh", action="store_true")
     for name in ("test", "test-fallback", "notebooks", "record"):
@@ -419,6 +420,8 @@ def main() -> int:
             return stamps.update_readme()
         case "lint":
             return lint()
+        case "setup":
+            return stamps.put_setup_cell()
         case "colab":
             return stamps.colab(arguments.repo, arguments.report)
         case _:

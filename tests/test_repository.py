@@ -206,8 +206,8 @@ def test_the_digests_in_the_texts_are_those_that_are_checked() -> None:
 
 
 def test_the_address_stands_in_one_place() -> None:
-    address = notebook_rules.repository_address()
-    assert f'REPOSITORY, VERSION = "{address}"' in SETUP_CELL
+    address = notebook_rules.repository_address() or "https://github.com/OWNER/NAME"
+    assert f'ADDRESS = "git+{address}@{notebook_rules.BRANCH}#' in SETUP_CELL
     assert stamps.readme_text() == read("README.md"), "run .ci/workbook.py readme"
 
 

@@ -553,16 +553,18 @@ def test_colab_stamps_everything_once(empty: Path) -> None:
         results.append({p: p.read_bytes() for p in empty.rglob("*") if p.suffix in STAMPED})
     assert results[0] == results[1]
     page = Page.read(empty / "notebooks" / "01_a.ipynb")
-    colab = "https://colab.research.google.com/github/ada/backprop/blob/v1.0.0/notebooks/01_a.ipynb"
+    colab = "https://colab.research.google.com/github/ada/backprop/blob/main/notebooks/01_a.ipynb"
     assert f'<!-- badge --><a href="{colab}">' in page.markdown[0].source
-    assert f'REPOSITORY, VERSION = "{ADDRESS}", "1.0.0"' in page.code[0].source
+    assert "https://mybinder.org/v2/gh/ada/backprop/main" in page.markdown[0].source
+    assert f"git+{ADDRESS}@main" in page.code[0].source
     readme = (empty / "README.md").read_text(encoding="utf-8")
     assert f"- Code: {ADDRESS}\n- W&B report: https://wandb.ai/ada/backprop/reports/one" in readme
     lint = workbook(empty, "lint").stdout
     assert "same_setup" not in lint and "badge_opens_this_notebook" not in lint, lint
     assert workbook(empty, "pages").returncode == 0
     for page in (empty / "reports").rglob("*.html"):
-        assert "colab.research" not in page.read_text(encoding="utf-8"), "it loads a picture"
+        text = page.read_text(encoding="utf-8")
+        assert "colab.research" not in text and "mybinder" not in text, "they load a picture"
 
 
 STAMPED = {".toml", ".py", ".ipynb", ".md"}
