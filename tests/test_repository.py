@@ -96,7 +96,8 @@ def test_tested_versions_lie_in_the_declared_ranges(name: str) -> None:
     assert outside == {}
 
 
-PACKAGE_OF = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
+PACKAGE_OF = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml",
+              "pypandoc": "pypandoc_binary"}
 BROUGHT_ALONG = {"packaging"}  # by pytest and many others
 
 
