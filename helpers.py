@@ -58,7 +58,9 @@ import math
 import multiprocessing
 import os
 import pickle
+import random
 import re
+import reprlib
 import socket
 import sys
 import tarfile
@@ -73,7 +75,8 @@ import warnings
 import zipfile
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from fractions import Fraction
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from itertools import pairwise
@@ -468,7 +471,8 @@ def _find_arrays(name: str) -> tuple[dict[str, Array] | None, str, list[str]]:
     # A changed copy is never made, and a file that is there is the reader's, even a damaged one.
     if not _SOURCES[name].note and not _is_there(kept):
         try:
-            write_whole(kept, lambda file: np.savez_compressed(file, **arrays))
+            write_whole(kept, lambda file: np.savez_compressed(
+                file, allow_pickle=False, **arrays))
         except OSError as error:
             warnings.warn(f"{name} was downloaded but not kept: {error}", stacklevel=3)
     return arrays, "", problems
@@ -650,6 +654,7 @@ def _read_cifar_archive(path: Path) -> dict[str, Array]:
             name = member.name.rpartition("/")[2]
             if member.isfile() and name.startswith(("data_batch_", "test_batch")):
                 content = archive.extractfile(member)
+                assert content is not None  # it is a file
                 batches[name] = _ArraysUnpickler(content, encoding="bytes").load()
     arrays = {}
     for part, names in (("train", [f"data_batch_{i}" for i in range(1, 6)]),
@@ -682,7 +687,7 @@ def _verified(arrays: dict[str, Array], name: str) -> dict[str, Array]:
                 f"label each in y_{part}; their shapes are {images.shape} and {labels.shape}")
     digest = hashlib.sha256()
     for key in _KEYS:
-        digest.update(verified[key])
+        digest.update(verified[key].data)
     if digest.hexdigest() != source.sha256:
         differing = ", ".join(_differing(verified, name))
         raise _OtherData(f"{differing} not as published in {name}: SHA-256 of all arrays "
@@ -693,7 +698,7 @@ def _verified(arrays: dict[str, Array], name: str) -> dict[str, Array]:
 def _differing(arrays: dict[str, Array], name: str) -> list[str]:
     """The names of the uint8 arrays that are not those of the published data set."""
     return [key for key, expected in zip(_KEYS, _SOURCES[name].parts, strict=True)
-            if hashlib.sha256(np.ascontiguousarray(arrays[key])).hexdigest()[:16] != expected]
+            if hashlib.sha256(np.ascontiguousarray(arrays[key]).data).hexdigest()[:16] != expected]
 
 
 _PATIENCE = 5  # seconds to wait for a server's answer
@@ -936,6 +941,8 @@ class _LayerArrays(tuple):
     Assigning to an entry copies the values into the flat array, where training finds them.
     """
 
+    name: str
+
     def __new__(cls, name: str, views: Iterable[Array]) -> _LayerArrays:
         arrays = super().__new__(cls, views)
         arrays.name = name
@@ -995,6 +1002,14 @@ class Network:
     Assigning to any of these arrays, or to one layer's, copies the values into the flat array.
     Raises TypeError or ValueError when an argument is not as above; the message names it.
     """
+
+    parameters: Array
+    gradients: Array
+    weights: _LayerArrays
+    biases: _LayerArrays
+    weight_gradients: _LayerArrays
+    bias_gradients: _LayerArrays
+    n_weights: int
 
     def __init__(self, layer_sizes: Sequence[int], activation: str | Sequence[str] = "relu",
                  weight_init: str = "xavier", loss: str = "cross_entropy", seed: int = 0,
@@ -1243,8 +1258,9 @@ class Network:
 def _missing_entries(header: Mapping[str, Any]) -> str:
     """The registry entries that a saved network names and this session lacks, as a text."""
     activations = header["activation"]
-    wanted = [("ACTIVATIONS", ACTIVATIONS, name)
-              for name in ([activations] if isinstance(activations, str) else activations)]
+    names = [activations] if isinstance(activations, str) else activations
+    wanted: list[tuple[str, Collection, Any]] = [
+        ("ACTIVATIONS", ACTIVATIONS, name) for name in names]
     wanted += [("WEIGHT_INITS", WEIGHT_INITS, header["weight_init"]),
                ("LOSSES", LOSSES, header["loss"])]
     missing = [f"{registry}[{name!r}]" for registry, entries, name in wanted
@@ -1315,6 +1331,10 @@ class Optimizer:
         if returned is not None and returned is not parameters:
             raise TypeError(f"{type(self).__name__}.update must change parameters in place and "
                             f"return nothing; it returned {type(returned).__name__}")
+
+    def update(self, parameters: Array, gradients: Array) -> Any:
+        """Change ``parameters`` (P,) in place, given ``gradients`` (P,); rules define it."""
+        raise NotImplementedError(f"{type(self).__name__} must define update")
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The settings by name. scikit-learn asks for them when it copies an optimizer."""
@@ -1575,7 +1595,8 @@ def _train_epoch(network: Network, optimizer: Optimizer, x: Array, y: Array, bat
     sample_weight (n,) has mean 1, see `train`.
     """
     images = np.empty((min(batch_size, len(x)), x.shape[1]), x.dtype)
-    total_loss, correct = 0.0, 0
+    total_loss = 0.0
+    correct: float = 0  # with weights, a sum of those
     for start in range(0, len(order), batch_size):
         batch = order[start:start + batch_size]
         # mode="clip" lets NumPy copy straight into `images`; the indices are in range anyway
@@ -1832,8 +1853,8 @@ def _what_runs(node: Any) -> str:
     kind = type(node).__name__
     if isinstance(node, ast.AnnAssign) and node.value is not None:
         return f"Assign(targets=[{_what_runs(node.target)}], value={_what_runs(node.value)})"
-    documented = isinstance(node, ast.FunctionDef | ast.ClassDef)
-    has_docstring = documented and ast.get_docstring(node, clean=False) is not None
+    has_docstring = (isinstance(node, ast.FunctionDef | ast.ClassDef)
+                     and ast.get_docstring(node, clean=False) is not None)
     fields = []
     for name, value in ast.iter_fields(node):
         if name == "body" and has_docstring:
@@ -2012,9 +2033,14 @@ def _read_tracked(folder: Path, key: str) -> _Stored | None:
     if key not in trainings.index:
         return None
     training = trainings.loc[key]
-    rows = histories.get(key)
-    rows = [] if rows is None else rows[list(_METRICS)].to_dict("records")
+    history = histories.get(key)  # None: it diverged in its first epoch
+    rows = [] if history is None else _rows_of(history)
     return _Stored(rows, bool(training["diverged"]), str(training["date"]), None)
+
+
+def _rows_of(history: pd.DataFrame) -> list[dict[str, float]]:
+    """The epochs of a table as `train` gives them to ``on_epoch``."""
+    return [{name: row[name] for name in _METRICS} for row in history.to_dict("records")]
 
 
 @functools.cache
@@ -2022,7 +2048,7 @@ def _tracked_tables(folder: Path, changed: int) -> tuple[pd.DataFrame, dict[str,
     """The tracked trainings by key, and each one's epochs; read once, until the file changes."""
     trainings = _read_table(folder / "trainings.csv.gz").set_index("key")
     histories = _read_table(folder / "histories.csv.gz")
-    return trainings, dict(tuple(histories.groupby("key", sort=False)))
+    return trainings, {str(key): rows for key, rows in histories.groupby("key", sort=False)}
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -2103,8 +2129,7 @@ def _read_grid(full_config: Config, data_digest: str) -> _Stored | None:
         return None
     rows = _read_grid_table(path, changed).iloc[start:start + epochs]
     reached = rows[rows["train_loss"].notna()]
-    return _Stored(reached[list(_METRICS)].to_dict("records"), len(reached) < epochs,
-                   recorded["date"], None)
+    return _Stored(_rows_of(reached), len(reached) < epochs, recorded["date"], None)
 
 
 def _replay(found: _Stored, full_config: Config, on_epoch: OnEpoch
@@ -2515,7 +2540,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):
         Raises ValueError or TypeError for arguments unlike these, before any training, and Diverged
         when the loss is no longer finite. A fit that fails leaves no network.
         """
-        vars(self).pop("network_", None)
+        self.__dict__.pop("network_", None)
         hidden_sizes, seed = self._check_settings()
         if on_epoch is not None:
             _check_callable(on_epoch, "on_epoch")
@@ -2660,7 +2685,7 @@ def _check_hidden_sizes(hidden_sizes: Any) -> list[int]:
         hidden_sizes, str | bytes | bytearray)
     sizes = list(hidden_sizes) if is_array or is_sequence else [hidden_sizes]
     for size in sizes:
-        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+        if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
             raise ValueError("hidden_sizes must be a positive integer or a sequence of them; "
                              f"got {hidden_sizes!r}")
     return [int(size) for size in sizes]
@@ -2668,7 +2693,7 @@ def _check_hidden_sizes(hidden_sizes: Any) -> list[int]:
 
 def _draw_seed(random_state: Any) -> int:
     """The seed itself when an integer is given, else one that is drawn. Raises ValueError."""
-    if isinstance(random_state, Integral) and not isinstance(random_state, bool):
+    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
         if 0 <= random_state < 2**32:
             return int(random_state)
     elif random_state is None or isinstance(random_state, np.random.RandomState):
@@ -2696,14 +2721,18 @@ def _values_and_slopes(activation: str) -> Array:
 # ── Sweeps: the W&B dictionary, on W&B's server or on this machine ────────────────────────────────
 
 SWEEP: dict[str, Any] = {
-    "name": "feed-forward-10-classes", "method": "random",
+    "name": "feed-forward-10-classes",
+    "method": "random",
     "metric": {"name": "best_val_accuracy", "goal": "maximize"},
     "parameters": {
         "epochs": {"values": [5, 10]},
-        "hidden_layers": {"values": [3, 4, 5]}, "hidden_size": {"values": [32, 64, 128]},
-        "weight_decay": {"values": [0, 0.0005, 0.5]}, "learning_rate": {"values": [1e-3, 1e-4]},
+        "hidden_layers": {"values": [3, 4, 5]},
+        "hidden_size": {"values": [32, 64, 128]},
+        "weight_decay": {"values": [0, 0.0005, 0.5]},
+        "learning_rate": {"values": [1e-3, 1e-4]},
         "optimizer": {"values": ["sgd", "momentum", "nesterov", "rmsprop", "adam", "nadam"]},
-        "batch_size": {"values": [16, 32, 64]}, "weight_init": {"values": ["random", "xavier"]},
+        "batch_size": {"values": [16, 32, 64]},
+        "weight_init": {"values": ["random", "xavier"]},
         "activation": {"values": ["sigmoid", "tanh", "relu"]},
     },
 }
@@ -2711,6 +2740,36 @@ _SHORT = {"hidden_layers": "hl", "batch_size": "bs", "activation": "ac", "hidden
           "optimizer": "op", "learning_rate": "lr", "weight_decay": "wd", "weight_init": "wi",
           "epochs": "ep", "loss": "lo", "seed": "se"}
 _RESULTS = ("best_val_accuracy", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+# What a sweep may hold. Everything else that W&B knows (program, command, project, target, strict,
+# normal, …) is refused by name, as nothing here would obey it.
+_SWEEP_ENTRIES = ("name", "description", "method", "metric", "parameters", "early_terminate",
+                  "run_cap")
+_PARAMETER_ENTRIES = ("distribution", "value", "values", "min", "max", "q")
+_DISTRIBUTIONS = {  # and the entries that each needs; q is 1 unless given
+    "constant": ("value",),
+    "categorical": ("values",),
+    "int_uniform": ("min", "max"),
+    "uniform": ("min", "max"),
+    "log_uniform_values": ("min", "max"),
+    "q_uniform": ("min", "max", "q"),
+    "q_log_uniform_values": ("min", "max", "q"),
+}
+_HYPERBAND_LIMITS = {"min_iter": 1, "max_iter": 1, "s": 1, "eta": 2}  # the smallest of each
+
+# In a database, every worker gives a sign of life this often. One that has been silent for three
+# times as long is dead, and its run goes back into the queue.
+_HEARTBEAT_SECONDS = 60
+_QUEUE_LENGTH = 100  # so many runs are queued at a time: Optuna reads the whole queue for each
+
+# What W&B takes from the environment to decide which run this is, or whose, and the names of its
+# settings. Those of its agent say so rightly where W&B's server drives the sweep.
+_WANDB_IDENTITY = {"WANDB_NAME": "run_name", "WANDB_RUN_NAME": "run_name",
+                   "WANDB_RUN_GROUP": "run_group", "WANDB_RESUME": "resume",
+                   "WANDB_RESUME_FROM": "resume_from", "WANDB_FORK_FROM": "fork_from",
+                   "WANDB_LAUNCH": "launch"}
+_WANDB_AGENT = {"WANDB_RUN_ID": "run_id", "WANDB_SWEEP_ID": "sweep_id",
+                "WANDB_SWEEP_PARAM_PATH": "sweep_param_path"}
 
 
 def run_name(config: Config) -> str:
@@ -2725,280 +2784,824 @@ def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None =
 
     WANDB_MODE decides, ``offline`` unless set: ``online`` uses wandb.sweep and wandb.agent; else
     Optuna drives the same dictionary here, and with ``offline`` every run is also a W&B offline
-    run in `reports_folder`, ready for ``wandb sync``.
+    run in `reports_folder`, ready for ``wandb sync``. The runs of one sweep share a group.
 
-    sweep : name, method (grid, random, bayes), metric, parameters (value, values, min and max;
-        distribution uniform, int_uniform, log_uniform_values, categorical, constant),
-        early_terminate (type hyperband). Parameters are the names of `check_config`.
+    sweep : method (grid, random, bayes); parameters, named as in `check_config`; metric (name, and
+        goal, minimize unless given; only bayes and early_terminate need one); early_terminate
+        (type hyperband, with min_iter, or max_iter and s); name, description (a run's notes) and
+        run_cap (a limit to ``count``). A parameter has value, or values (a list, range or array),
+        or min and max, and may have a distribution: int_uniform, uniform, log_uniform_values,
+        q_uniform or q_log_uniform_values (multiples of q from min to max), categorical, constant.
     count : how many runs, each of another configuration
     workers : processes, one BLAS thread each; None: one a core
-    storage : journal file (default ``sweeps.journal`` in `reports_folder`; one call at a time), or
-        an Optuna URL with ``://`` for many machines. A study belongs to this sweep, data, seed and
-        version alone. Called again after a crash, the sweep goes on where it stopped.
+    storage : journal file (default ``sweeps.journal`` in `reports_folder`), or an Optuna URL such
+        as ``postgresql+psycopg://user@host/sweeps``. A journal or an SQLite file serves one call at
+        a time; a database server serves any number of machines, which share the runs out. A study
+        belongs to this sweep, data, seed and numerics alone. Called again after a crash, the sweep
+        goes on where it stopped.
     seed : of the plan, the weights and the shuffling
 
     Grid and random run the same configurations whatever the number of workers. Returns one row a
     run: its parameters, name, state (finished, pruned by hyperband, failed: diverged),
-    best_val_accuracy, the last epoch's losses and accuracies, epochs_run, seconds, and ``history``
-    (every epoch as JSON; notebook 04 unpacks it).
-    Raises ValueError, TypeError or OSError, before any run, for what cannot be done.
+    best_val_accuracy, the last epoch's losses and accuracies, epochs_run, seconds, recorded (True:
+    from the store of trainings, seconds too), and ``history`` (every epoch as JSON; notebook 04
+    unpacks it).
+    Raises ValueError, TypeError or OSError, before any run, for what cannot be done;
+    BlockingIOError when another call holds the storage's file.
     """
-    space = _check_sweep(sweep)
+    sweep = _check_sweep(sweep)
+    space = _search_space(sweep)
+    count, seed = _plain(count), _plain(seed)
     _check(workers=1 if workers is None else workers, seed=seed)
-    grid = _grid(space)
-    _check_number(count, "count", Integral, 1, grid and len(grid))
+    _check_number(count, "count", Integral, 1)
+    count = min(count, sweep.get("run_cap") or count)
+    _check_number(count, "count", Integral, 1, _number_of_configurations(space))
     if len(data.x_val) == 0:
         raise ValueError("data must have validation images: load it with val_fraction > 0")
-    where = {"dir": reports_folder().absolute(), "mode": os.environ.get("WANDB_MODE") or "offline"}
-    _check_choice(where["mode"], "WANDB_MODE", ["offline", "online", "disabled"])
+    mode = os.environ.get("WANDB_MODE") or "offline"
+    _check_choice(mode, "WANDB_MODE", ["offline", "online", "disabled"])
     write_whole(reports_folder() / ".probe", lambda file: None)  # can runs be kept there?
     (reports_folder() / ".probe").unlink(missing_ok=True)
-    if where["mode"] == "online":
-        return _run_online(sweep, data, count, project, seed, where)
-    storage = os.fspath(storage or reports_folder() / "sweeps.journal")
-    storage = storage if "://" in storage else os.path.abspath(storage)  # workers stand elsewhere
-    if storage.startswith("sqlite") and (workers := workers or 1) > 1:
-        raise ValueError("storage: SQLite takes one worker; use a journal file or PostgreSQL")
-    digest = fingerprint(json.dumps([sweep, data.name, int(seed), __version__]), data.x_train,
-                         data.y_train, data.x_val, data.y_val)
-    name = f"{sweep.get('name', 'sweep')}-{digest}"
-    study = _open_study(storage, name, sweep, mend=True)
-    plan = None if sweep["method"] == "bayes" else _plan(sweep["method"], space, count, seed)
-    waiting = _fill_queue(study, plan, count, "://" not in storage)
-    task = (sweep, data, storage, name, project, seed, where)  # workers keep an older environment
-    list(in_parallel(_run_trial, [task] * waiting, workers, progress, ordered=False))
-    rows = {row["name"]: row for t in _live(study) if (row := t.user_attrs.get("row"))}
-    names = rows if plan is None else [n for n in map(run_name, plan) if n in rows]
-    return pd.DataFrame([rows[n] for n in names][:count])
+
+    # A study holds runs of one kind: everything that decides their results is in its name.
+    decisive = [sweep.get(entry) for entry in ("method", "parameters", "metric", "early_terminate")]
+    digest = fingerprint(json.dumps([decisive, data.name, seed], default=str), *_numerics(space),
+                         data.x_train, data.y_train, data.x_val, data.y_val)
+    study_name = f"{sweep.get('name') or 'sweep'}-{digest}"
+    metric = sweep.get("metric") or {"name": "best_val_accuracy", "goal": "maximize"}
+    call = _SweepCall(method=sweep["method"], space=space, metric=metric["name"],
+                      goal=metric.get("goal", "minimize"),
+                      early_terminate=sweep.get("early_terminate"), seed=seed,
+                      study_name=study_name, project=project, notes=sweep.get("description"),
+                      folder=reports_folder().absolute(), mode=mode, process=os.getpid(),
+                      environment={name: value for name, value in os.environ.items()
+                                   if name.startswith("WORKBOOK_")}, token=os.urandom(8).hex())
+    if mode == "online":
+        if storage is not None or workers not in (None, 1):
+            raise ValueError("storage and workers are for sweeps on this machine: with "
+                             "WANDB_MODE=online, W&B's server keeps the runs, and one agent runs "
+                             "here (start more with `wandb agent`)")
+        return _run_online(sweep, call, data, count)
+
+    location, file = _storage_location(storage)
+    if location.startswith("sqlite"):
+        if workers not in (None, 1):
+            raise ValueError("storage: SQLite takes one worker; use a journal file or PostgreSQL")
+        workers = 1
+    with _quiet_optuna(), _held_alone(file) if file else contextlib.nullcontext():
+        try:
+            return _run_locally(call, data, location, _plan(call, count), workers, progress,
+                                alone=file is not None)
+        finally:
+            _open_study.cache_clear()  # its connection ends with the call
 
 
-def _check_sweep(sweep: Config) -> Config:
-    """The sweep's parameters as Optuna's suggestions; ValueError names what has no equivalent."""
+class _SweepCall(NamedTuple):
+    """What all runs of one call of `run_sweep` share."""
+
+    method: str
+    space: dict[str, _Parameter]
+    metric: str
+    goal: str
+    early_terminate: dict[str, Any] | None
+    seed: int
+    study_name: str  # of the Optuna study, and of the W&B group
+    project: str
+    notes: str | None
+    folder: Path  # `reports_folder` in full
+    mode: str  # W&B's
+    process: int  # that called
+    environment: dict[str, str]  # WORKBOOK_…
+    token: str  # of this call alone
+
+
+def _numerics(space: dict[str, _Parameter]) -> list[Any]:
+    """The code that decides a sweep's results: this module's numerics, a reader's own entries."""
+    own_entries = []
+    for kind, registry in _registries().items():
+        names = space[kind].distribution.choices if kind in space else (_CONFIG_DEFAULTS[kind],)
+        own_entries += [_compiled(registry[name]) for name in names
+                        if registry[name] is not _BUILT_IN[kind].get(name)]
+    return [numerics_id(), *own_entries]
+
+
+def _compiled(entry: Any) -> Any:
+    """What a registry's entry does, as parts for `fingerprint`.
+
+    Its compiled code: the methods that a dataclass is given have no source.
+    """
+    if isinstance(entry, type):  # an optimizer, and what it inherits from others of the reader's
+        return [[cls.__qualname__, {name: _compiled(value) for name, value in vars(cls).items()
+                                    if isinstance(value, types.FunctionType | int | float | str)}]
+                for cls in entry.__mro__ if cls.__module__ not in (__name__, "builtins")]
+    if isinstance(entry, tuple):  # an activation, a loss, constants
+        return [_compiled(part) for part in entry]
+    if isinstance(entry, types.FunctionType):
+        return [_compiled(entry.__code__), _compiled(entry.__defaults__)]
+    if isinstance(entry, types.CodeType):
+        return [entry.co_code, list(entry.co_names), _compiled(entry.co_consts)]
+    return repr(entry)
+
+
+# The dictionary
+
+
+def _plain(value: Any) -> Any:
+    """Python's own numbers and lists for those of NumPy, pandas and others, however deep.
+
+    A range stays a range: it may be long. Sets and generators stay what they are, to be refused:
+    they have no order, or no second pass.
+    """
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(entry) for key, entry in value.items()}
+    if hasattr(value, "tolist"):  # arrays, their numbers and strings, Series, Index, tensors
+        return _plain(value.tolist()) if np.ndim(value) else value.tolist()
+    kept = str | bytes | range | set | frozenset
+    if isinstance(value, Collection) and not isinstance(value, kept):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _check_sweep(sweep: Any) -> dict[str, Any]:
+    """The sweep in Python's own types. Raises for what is wrong anywhere but in its parameters."""
     check_scalar(sweep, "sweep", Mapping)
+    sweep = {key: entry for key, entry in _plain(sweep).items()
+             if entry is not None or key not in _SWEEP_ENTRIES}
+    for key in sweep:
+        _check_choice(key, "an entry of sweep", _SWEEP_ENTRIES)
+    for key in ("name", "description"):
+        check_scalar(sweep.get(key, ""), f"sweep's {key}", str)
     for key in ("metric", "parameters", "early_terminate"):
-        check_scalar(sweep.get(key) or {}, f"sweep's {key}", Mapping)
-    metric, early = sweep.get("metric") or {}, sweep.get("early_terminate") or {}
-    entries = ("name", "description", "method", "metric", "parameters", "early_terminate")
-    limits = {"type": None, "min_iter": 1, "max_iter": 1, "s": 1, "eta": 2}
-    for name, value, choices in (
-            *(("entry", key, entries) for key in sweep),
-            *(("early_terminate's entry", key, limits) for key in early),
-            ("method", sweep.get("method"), ("grid", "random", "bayes")),
-            ("metric name", metric.get("name"), _RESULTS),
-            ("metric goal", metric.get("goal"), ("maximize", "minimize")),
-            ("early_terminate type", (early or {"type": "hyperband"}).get("type"), ("hyperband",))):
-        _check_choice(value, f"sweep's {name}", choices)
-    for key in early.keys() - {"type"}:
-        _check_number(early[key], f"early_terminate's {key}", Integral, limits[key])
-    if early and not any(need <= set(early) for need in ({"min_iter"}, {"max_iter", "s"})):
-        raise ValueError(f"early_terminate must have min_iter, or max_iter and s; got {early!r}")
-    _check_number(len(sweep.get("parameters") or {}), "sweep's count of parameters", Integral, 1)
-    space = {name: _suggestion(name, spec) for name, spec in sweep["parameters"].items()}
-    for name, (_, settings) in space.items():  # every value must do, before any run starts
-        for value in settings.get("choices") or (settings["low"], settings["high"]):
-            check_config({name: value})
-        low, high, log, choices = (settings.get(k) for k in ("low", "high", "log", "choices"))
-        if len(set(choices)) < len(choices) if choices else low >= high or (log and low <= 0):
-            raise ValueError(f"sweep's parameter {name!r} must have different values, or min < max "
-                             f"(with a logarithm 0 < min); got {sweep['parameters'][name]}")
-    if sweep["method"] == "grid" and _grid(space) is None:
-        raise ValueError("sweep's method grid needs values for every parameter")
+        check_scalar(sweep.get(key, {}), f"sweep's {key}", Mapping)
+    _check_choice(sweep.get("method"), "sweep's method", ("grid", "random", "bayes"))
+    _check_number(sweep.get("run_cap", 1), "sweep's run_cap", Integral, 1)
+    _check_number(len(sweep.get("parameters", {})), "sweep's number of parameters", Integral, 1)
+
+    metric, early_terminate = sweep.get("metric"), sweep.get("early_terminate")
+    if metric is None and (sweep["method"] == "bayes" or early_terminate is not None):
+        user = "method bayes" if sweep["method"] == "bayes" else "early_terminate"
+        raise ValueError(f"sweep's metric must say what {user} goes by; got none")
+    if metric is not None:
+        for key in metric:
+            _check_choice(key, "an entry of sweep's metric", ("name", "goal"))
+        _check_choice(metric.get("name"), "sweep's metric name", _RESULTS)
+        _check_choice(metric.get("goal", "minimize"), "sweep's metric goal",
+                      ("maximize", "minimize"))
+    if early_terminate is not None:
+        for key in early_terminate:
+            _check_choice(key, "an entry of sweep's early_terminate", ("type", *_HYPERBAND_LIMITS))
+        _check_choice(early_terminate.get("type"), "sweep's early_terminate type", ("hyperband",))
+        for key, low in _HYPERBAND_LIMITS.items():
+            _check_number(early_terminate.get(key, low), f"sweep's early_terminate {key}", Integral,
+                          low)
+        given = early_terminate.keys() - {"type", "eta"}
+        if given not in ({"min_iter"}, {"min_iter", "max_iter"}, {"max_iter", "s"}):
+            raise ValueError("sweep's early_terminate must have min_iter (and max_iter, if you "
+                             f"like), or max_iter and s; got {early_terminate}")
+    return sweep
+
+
+class _Parameter(NamedTuple):
+    """A parameter of a sweep: what Optuna draws, and the step that the draw counts."""
+
+    distribution: Any  # of optuna.distributions: categorical, integers or floats
+    step: int | Fraction | None = None  # q: the value is the draw times q
+
+    def value(self, draw: Any) -> Any:
+        """The setting's value for what Optuna drew."""
+        if self.step is None:
+            return draw
+        value = draw * self.step
+        return value if isinstance(value, int) else float(value)
+
+    def size(self) -> int | None:
+        """How many values there are; None: without end."""
+        if hasattr(self.distribution, "choices"):
+            return len(self.distribution.choices)
+        if isinstance(self.distribution.low, float):
+            return None
+        return (self.distribution.high - self.distribution.low) // self.distribution.step + 1
+
+    def draw_at(self, place: int) -> Any:
+        """The draw at a place from 0 to size − 1."""
+        if hasattr(self.distribution, "choices"):
+            return self.distribution.choices[place]
+        return self.distribution.low + place * self.distribution.step
+
+    def suggest(self, trial: Any, name: str) -> Any:
+        """What the queue has for this trial, else what Optuna's sampler draws."""
+        it = self.distribution
+        if hasattr(it, "choices"):
+            return trial.suggest_categorical(name, it.choices)
+        if isinstance(it.low, float):
+            return trial.suggest_float(name, it.low, it.high, log=it.log)
+        return trial.suggest_int(name, it.low, it.high, step=it.step, log=it.log)
+
+
+def _search_space(sweep: dict[str, Any]) -> dict[str, _Parameter]:
+    """The sweep's parameters as Optuna's distributions. ValueError names what cannot be one."""
+    space = {}
+    for name, spec in sweep["parameters"].items():
+        try:
+            check_scalar(spec, "it", Mapping)
+            space[name] = _parameter(name, spec)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"sweep's parameter {name!r}, {reprlib.repr(spec)}: {error}") from None
+    if sweep["method"] == "grid" and _number_of_configurations(space) is None:
+        endless = [name for name, parameter in space.items() if parameter.size() is None]
+        raise ValueError("sweep's method grid needs values that can be counted; those of "
+                         f"{', '.join(endless)} have no end: give values, or integers, or a q_ "
+                         "distribution")
     return space
 
 
-def _suggestion(name: str, spec: Any) -> tuple[str, dict[str, Any]]:
-    """One parameter of a W&B sweep as the name and arguments of an Optuna ``suggest_…`` call."""
-    entries = dict(spec) if isinstance(spec, Mapping) else {}
-    kind = entries.pop("distribution", None)
-    match kind, entries, len(entries):
-        case None | "categorical", {"values": [_, *_] as values}, 1:
-            return "suggest_categorical", {"choices": values}
-        case None | "constant", {"value": value}, 1:
-            return "suggest_categorical", {"choices": [value]}
-        case None | "int_uniform", {"min": int(low), "max": int(high)}, 2:
-            return "suggest_int", {"low": low, "high": high}
-        case None | "uniform" | "log_uniform_values", {"min": Real(), "max": Real()}, 2:
-            low, high = float(entries["min"]), float(entries["max"])
-            return "suggest_float", {"low": low, "high": high, "log": kind == "log_uniform_values"}
-    raise ValueError(f"sweep's parameter {name!r} has no local equivalent: {spec or 'nothing'}")
+def _parameter(name: str, spec: dict[str, Any]) -> _Parameter:
+    """One parameter from its entry in the sweep; every value must do, before any run starts."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    _check_choice(name, "its name", _CONFIG_DEFAULTS)
+    _check_choice(spec.get("distribution") or "uniform", "distribution", _DISTRIBUTIONS)
+    for entry in spec:
+        _check_choice(entry, "an entry", _PARAMETER_ENTRIES)
+    kind = spec.get("distribution") or _usual_distribution(spec)
+    given, needed = spec.keys() - {"distribution"}, set(_DISTRIBUTIONS[kind])
+    if not needed - {"q"} <= given <= needed:
+        raise ValueError(f"{kind} takes {' and '.join(_DISTRIBUTIONS[kind])}, not "
+                         f"{', '.join(sorted(given)) or 'nothing'}; the distributions are "
+                         f"{', '.join(_DISTRIBUTIONS)}")
+
+    if kind in ("constant", "categorical"):
+        values = [spec["value"]] if kind == "constant" else spec["values"]
+        if not isinstance(values, list | range) or len(values) == 0:
+            raise ValueError(f"values must be a list, range or array with something in it, not "
+                             f"{type(values).__name__}")
+        if isinstance(values, range):  # its ends stand for all: it may be long
+            least, most = sorted((values[0], values[-1]))
+            return _checked(name, _Parameter(IntDistribution(least, most, step=abs(values.step))))
+        seen = set()
+        for value in values:
+            _check(**{name: value})
+            if value in seen:
+                raise ValueError(f"values must be different; {value!r} is there twice")
+            seen.add(value)
+        return _Parameter(CategoricalDistribution(values))
+
+    for bound in ("min", "max"):
+        _check_number(spec[bound], bound, Integral if kind == "int_uniform" else Real)
+    low: float = spec["min"]
+    high: float = spec["max"]
+    is_log = "log" in kind
+    if low >= high:
+        raise ValueError("min must be less than max")
+    if is_log and low <= 0:
+        raise ValueError(f"min must be more than 0 for {kind}; {low} has no logarithm")
+    if kind == "int_uniform":
+        return _checked(name, _Parameter(IntDistribution(low, high)))
+    if kind.startswith("q_"):
+        step = spec.get("q", 1)
+        _check_number(step, "q", Real, 0, None, "neither")
+        exact = Fraction(str(step))  # 0.1 means a tenth, not the binary number next to it
+        first, last = math.ceil(Fraction(str(low)) / exact), math.floor(Fraction(str(high)) / exact)
+        if first > last:
+            raise ValueError("min and max have no multiple of q between them")
+        return _checked(name, _Parameter(IntDistribution(first, last, log=is_log),
+                                         step if isinstance(step, int) else exact))
+    if isinstance(_CONFIG_DEFAULTS[name], int):
+        raise ValueError(f"{name} is an integer, and {kind} draws fractions, too: take int_uniform "
+                         "or q_uniform")
+    if name == "learning_rate" and low == 0:  # which it never is; nor is what is drawn here
+        low = math.nextafter(0, 1)
+    return _checked(name, _Parameter(FloatDistribution(float(low), float(high), log=is_log)))
 
 
-def _suggest(trial: Any, space: Config) -> dict[str, Any]:
-    return {name: getattr(trial, method)(name, **settings)
-            for name, (method, settings) in space.items()}
+def _usual_distribution(spec: dict[str, Any]) -> str:
+    """The distribution that W&B takes where none is given."""
+    if "value" in spec:
+        return "constant"
+    if "values" in spec:
+        return "categorical"
+    bounds = [spec[bound] for bound in ("min", "max") if bound in spec]
+    return "int_uniform" if bounds and all(isinstance(b, int) for b in bounds) else "uniform"
 
 
-def _grid(space: Config) -> Any:
-    """All configurations, as a sequence made on demand; None where they have no end."""
-    from sklearn.model_selection import ParameterGrid
+def _checked(name: str, parameter: _Parameter) -> _Parameter:
+    """The parameter, if both ends of its range are values that its setting may have."""
+    for bound, draw in (("min", parameter.distribution.low), ("max", parameter.distribution.high)):
+        try:
+            _check(**{name: parameter.value(draw)})
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"its {bound} gives {parameter.value(draw)!r}, and {error}") from None
+    return parameter
 
-    values = {name: settings.get("choices") or range(settings["low"], settings["high"] + 1)
-              for name, (method, settings) in space.items() if method != "suggest_float"}
-    return ParameterGrid(values) if len(values) == len(space) else None
+
+# The plan: which configurations run
 
 
-def _plan(method: str, space: Config, count: int, seed: int) -> list[dict]:
-    """The first ``count`` configurations of a grid or random sweep: all different, seeded."""
+def _number_of_configurations(space: dict[str, _Parameter]) -> int | None:
+    """How many configurations a space has; None: without end."""
+    number = 1
+    for parameter in space.values():
+        size = parameter.size()
+        if size is None:
+            return None
+        number *= size
+    return number
+
+
+def _draws_at(space: dict[str, _Parameter], index: int) -> dict[str, Any]:
+    """The configuration with this number, in what Optuna draws; no list of them all is made."""
+    draws = {}
+    for name, parameter in space.items():
+        size = parameter.size()
+        assert size is not None  # a grid's parameters can be counted
+        index, place = divmod(index, size)
+        draws[name] = parameter.draw_at(place)
+    return draws
+
+
+def _random_draws(space: dict[str, _Parameter], seed: int) -> Iterator[dict[str, Any]]:
+    """Configurations drawn at random, in what Optuna draws, without end."""
     import optuna
 
-    if method == "grid":
-        grid = _grid(space)
-        return [grid[i] for i in np.random.default_rng(seed).permutation(len(grid))[:count]]
-    study, plan = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed)), {}
-    while len(plan) < count:
-        config = _suggest(study.ask(), space)
-        plan.setdefault(run_name(config), config)
-    return list(plan.values())
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
+    study.add_trial(optuna.trial.create_trial(value=0.0))
+    (trial,) = study.trials  # the sampler asks for a trial, though it doesn't look at it
+    while True:
+        draws = {}
+        for name, parameter in space.items():
+            if parameter.size() == 1:
+                draws[name] = parameter.draw_at(0)
+            else:
+                draws[name] = study.sampler.sample_independent(study, trial, name,
+                                                               parameter.distribution)
+        yield draws
 
 
-def _open_study(storage: str, name: str, sweep: Config, mend: bool = False) -> Any:
-    """The Optuna study in a journal file or behind a URL; a new one where it is not there yet."""
+def _plan(call: _SweepCall, count: int) -> dict[str, dict[str, Any]]:
+    """The ``count`` entries of the queue: a key, and what Optuna is to draw (bayes: open).
+
+    All are different, and a longer plan begins with the shorter ones.
+    """
+    if call.method == "bayes":
+        return {_queue_key(call, number): {} for number in range(count)}
+    plan: dict[str, dict[str, Any]] = {}
+    if call.method == "random":
+        drawn = _random_draws(call.space, call.seed)
+        while len(plan) < count:
+            draws = next(drawn)
+            plan.setdefault(_queue_key(call, draws), draws)
+        return plan
+    # The first few of a shuffled grid: only the places that were swapped are kept (Fisher-Yates).
+    shuffled, size = random.Random(call.seed), _number_of_configurations(call.space)
+    swapped: dict[int, int] = {}
+    for place in range(count):
+        other = shuffled.randrange(place, size)
+        draws = _draws_at(call.space, swapped.get(other, other))
+        swapped[other] = swapped.get(place, place)
+        plan[_queue_key(call, draws)] = draws
+    return plan
+
+
+def _queue_key(call: _SweepCall, entry: Any) -> str:
+    """What tells an entry of the queue from all others, of other studies too."""
+    return json.dumps([call.study_name, entry])
+
+
+# The storage: a journal file or a database
+
+
+@contextlib.contextmanager
+def _quiet_optuna() -> Iterator[None]:
+    """Without Optuna's log lines and its word on what it calls experimental; the session's own
+    settings come back afterwards."""
     import optuna
-    from optuna.storages import JournalStorage, RDBStorage, journal
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     try:
-        if "://" in storage:
-            engine = RDBStorage(storage, heartbeat_interval=60, grace_period=180)
-        else:
-            Path(storage).parent.mkdir(parents=True, exist_ok=True)
-            text = Path(storage).read_bytes() if Path(storage).exists() else b""
-            if not b'{"op_code"'.startswith(text[:10]):
-                raise ValueError("not a journal")
-            if mend and text and not text.endswith(b"\n"):  # a killed process leaves half a line
-                os.truncate(storage, text.rfind(b"\n") + 1)
-            lock = journal.JournalFileOpenLock(storage, grace_period=10)  # a killed run's lapses
-            engine = JournalStorage(journal.JournalFileBackend(storage, lock))
-        return optuna.create_study(storage=engine, study_name=name, load_if_exists=True,
-                                   direction=sweep["metric"]["goal"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _storage_location(storage: Any) -> tuple[str, Path | None]:
+    """A storage as URL or full path, and the file that it is in (None: behind a server)."""
+    if storage is None:
+        storage = reports_folder() / "sweeps.journal"
+    if not isinstance(storage, str | os.PathLike) or not os.fspath(storage):
+        raise TypeError(f"storage must be the path of a journal or an Optuna URL; got {storage!r}")
+    location = os.fspath(storage)
+    if "://" not in location:
+        location = os.path.realpath(location)  # workers may stand elsewhere
+        if os.path.isdir(location):
+            raise ValueError(f"storage {location} is a folder; name a file in it")
+        return location, Path(location)
+    if not location.startswith("sqlite"):
+        return location, None
+    database = location.partition("://")[2].partition("?")[0].removeprefix("/")
+    if database in ("", ":memory:") or "mode=memory" in location:
+        raise ValueError("storage: an SQLite database in memory keeps nothing; name a file")
+    return location, Path(os.path.realpath(database))
+
+
+@contextlib.contextmanager
+def _held_alone(file: Path) -> Iterator[None]:
+    """Keep other calls away from a storage's file. The system frees the lock of a killed process.
+
+    Raises BlockingIOError at once where another call has it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(f"{file}.in-use")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BlockingIOError(f"storage {file} is in use by another call of run_sweep, which holds "
+                              f"the lock {lock.lock_file}: wait until it has ended, or give this "
+                              "call a storage of its own") from None
+    except OSError as error:
+        raise OSError(f"storage {file} cannot be used: {error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@functools.lru_cache(maxsize=1)
+def _open_study(location: str, study_name: str, goal: str, token: str) -> Any:
+    """An Optuna study in a journal or behind a URL; a new one where it isn't there yet.
+
+    token : of a call of `run_sweep`, for which each process opens it once
+    """
+    import optuna
+
+    is_journal = "://" not in location
+    try:
+        storage = _open_journal(Path(location)) if is_journal else _open_database(location)
+        return optuna.create_study(storage=storage, study_name=study_name, direction=goal,
+                                   load_if_exists=True)
     except Exception as error:
-        shown, why = ((storage.split("://")[0] + "://…", type(error).__name__)  # no password
-                      if "://" in storage else (storage, error))
-        raise ValueError(f"storage {shown} cannot be opened as an Optuna study ({why})") from error
+        if is_journal:
+            raise ValueError(f"storage {location} cannot be used: {error}") from error
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # down to the driver's own words
+            cause = cause.__cause__
+        shown = location.partition("://")[0] + "://…"
+        password = urllib.parse.urlsplit(location).password or ""
+        why = f"{type(cause).__name__}: {cause}".replace(location, shown)
+        for secret in filter(None, (password, urllib.parse.unquote(password))):
+            why = why.replace(secret, "…")
+        raise ValueError(f"storage {shown} cannot be opened as an Optuna study ({why})") from None
 
 
-def _live(study: Any) -> list[Any]:
-    """Planned trials that have a result, or wait, or run; those cut off by a crash are not."""
-    return [t for t in study.get_trials(deepcopy=False) if "planned" in t.user_attrs
-            and ("row" in t.user_attrs or t.state.name in ("WAITING", "RUNNING"))]
+def _open_database(location: str) -> Any:
+    """Optuna's storage behind a URL. Of several machines that come first, one makes the tables."""
+    from optuna.storages import RDBStorage
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    # SQLite's file is held by one call at a time: nobody waits for its heartbeats.
+    heartbeat = None if location.startswith("sqlite") else _HEARTBEAT_SECONDS
+    attempts = 5
+    while True:
+        try:
+            return RDBStorage(location, heartbeat_interval=heartbeat,
+                              grace_period=heartbeat and 3 * heartbeat,
+                              engine_kwargs={"pool_pre_ping": True})
+        except (IntegrityError, ProgrammingError):  # another one was making them just now
+            attempts -= 1
+            if attempts == 0:
+                raise
+            time.sleep(1)
 
 
-def _fill_queue(study: Any, plan: list[dict] | None, count: int, journal: bool) -> int:
-    """Queue what is missing up to ``count`` runs (plan None: bayes); return how many wait.
+def _open_journal(path: Path) -> Any:
+    """Optuna's storage in a file of one JSON entry a line. ValueError names a line that is broken.
 
-    A queued trial is taken by one worker alone, on however many machines: that keeps the count.
+    Half a line at the end, which a killed process left, and empty lines are taken out.
     """
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
+
+    *lines, unfinished = (path.read_bytes() if path.exists() else b"").split(b"\n")
+    first_line = next((line for line in (*lines, unfinished) if line.strip()), b"").strip()
+    if not b'{"op_code"'.startswith(first_line[:10]):
+        raise ValueError(f"it is not a journal of sweeps, as it begins with {first_line[:10]!r}; "
+                         "name another file")
+    what_to_do = ("delete that line (the run that it belongs to is trained again) or move the file "
+                  "away (the sweep begins anew)")
+    entries = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            raise ValueError(f"line {number} is broken: {what_to_do}") from None
+    if unfinished or len(entries) < len(lines):
+        whole = b"".join(line + b"\n" for line in lines if line.strip())
+        write_whole(path, lambda file: file.write(whole))
+    try:
+        # Optuna's lock for a single line: that of a killed process lapses after ten seconds.
+        lock = JournalFileOpenLock(str(path), grace_period=10)
+        return JournalStorage(JournalFileBackend(str(path), lock))
+    except Exception as error:
+        raise ValueError(f"line {_first_line_refused(entries)} is not one that Optuna "
+                         f"writes: {what_to_do}") from error
+
+
+def _first_line_refused(entries: list[Any]) -> int:
+    """The number of the first entry of a journal at which Optuna stops."""
+    from optuna.storages.journal import BaseJournalBackend, JournalStorage
+
+    class Reader(BaseJournalBackend):
+        number = 0
+
+        def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+            for self.number, entry in enumerate(entries, 1):
+                yield entry
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            raise NotImplementedError
+
+    reader = Reader()
+    with contextlib.suppress(Exception):
+        JournalStorage(reader)
+    return reader.number
+
+
+# The runs
+
+
+def _key_held_by(trial: Any) -> str | None:
+    """The queue's entry that a trial has answered, or waits for, or runs.
+
+    None: it holds none, as it was cut off, or was one too many. A result carries its own key, so
+    that it stays right in a journal that a line was taken out of.
+    """
+    if "row" in trial.user_attrs:
+        return trial.user_attrs["row"]["key"]
+    return trial.user_attrs.get("key") if trial.state.name in ("WAITING", "RUNNING") else None
+
+
+def _results(study: Any) -> dict[str, dict[str, Any]]:
+    """The rows of all runs that have ended, by their key."""
+    rows = [dict(trial.user_attrs["row"]) for trial in study.get_trials(deepcopy=False)
+            if "row" in trial.user_attrs]
+    return {row.pop("key"): row for row in rows}
+
+
+def _run_locally(call: _SweepCall, data: Dataset, location: str, plan: dict[str, dict[str, Any]],
+                 workers: int | None, progress: bool, alone: bool) -> pd.DataFrame:
+    """Run what the plan lacks, here and wherever else the same sweep runs; all rows as a table.
+
+    alone : no other call has this storage, so that whatever runs in it was cut off
+    """
+    study = _open_study(location, call.study_name, call.goal, call.token)
+    waits_for_others = False
+    while plan.keys() - (results := _results(study)).keys():
+        waiting = _fill_queue(study, call, plan, alone)
+        if waiting:
+            tasks = [(call, data, location)] * waiting
+            list(in_parallel(_run_next_in_queue, tasks, workers, progress, ordered=False))
+        elif not alone:  # the rest runs elsewhere: wait for it, or for the end of its heartbeats
+            if progress and not waits_for_others:
+                print("The last runs are under way in other processes; waiting for them.")
+            waits_for_others = True
+            time.sleep(min(2, _HEARTBEAT_SECONDS))
+    return pd.DataFrame([results[key] for key in plan])
+
+
+def _fill_queue(study: Any, call: _SweepCall, plan: dict[str, dict[str, Any]], alone: bool) -> int:
+    """Queue entries of the plan that have no result and that nobody holds; how many wait now?"""
     import optuna
 
-    if journal:  # what waits or runs in it was cut off: one call at a time has a journal open
-        while study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.WAITING]):
+    waiting = _trials(study, "WAITING")
+    if alone and any(trial.user_attrs.get("key") not in plan for trial in waiting):
+        for _ in waiting:  # a larger call left them; this one runs its own count
             study.ask()
-        for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    else:
+    for trial in _trials(study, "RUNNING"):
+        # On a server, heartbeats tell. A worker may have been killed before its first one.
+        age = datetime.now() - trial.datetime_start
+        never_began = ("begun" not in trial.user_attrs
+                       and age.total_seconds() > 3 * _HEARTBEAT_SECONDS)
+        if alone or never_began:
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+    if not alone:
         optuna.storages.fail_stale_trials(study)
-    there = [t.user_attrs["planned"] for t in _live(study)]
-    for config in [{}] * (count - len(there)) if plan is None else plan:
-        if plan is None or config not in there:
-            study.enqueue_trial(config, user_attrs={"planned": config})
-    return sum(t.state.name == "WAITING" for t in _live(study))
+
+    held = {_key_held_by(trial) for trial in study.get_trials(deepcopy=False)}
+    missing = [key for key in plan if key not in held]
+    for key in missing[:max(0, _QUEUE_LENGTH - len(_trials(study, "WAITING")))]:
+        _enqueue(study, call, key, plan[key])
+    return sum(trial.user_attrs.get("key") in plan for trial in _trials(study, "WAITING"))
 
 
-class _Repeated(Exception):
-    """A trial that another one has taken already."""
-
-
-def _run_trial(sweep: Config, data: Dataset, storage: str, name: str, project: str,
-               seed: int, where: dict) -> None:
-    """Take one trial from the queue and run it. This is what a worker process does."""
+def _enqueue(study: Any, call: _SweepCall, key: str, draws: dict[str, Any]) -> None:
+    """Queue a run. With its draws in it, it takes one line of the journal, not one for each."""
     import optuna
 
-    study, space = _open_study(storage, name, sweep), _check_sweep(sweep)
-    metric, bayes = sweep["metric"]["name"], sweep["method"] == "bayes"
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), constant_liar=True)
-    study.pruner = optuna.pruners.NopPruner()
-    rule = {"max_iter": np.inf, "eta": 3, **(sweep.get("early_terminate") or {})}
-    if "type" in rule:  # W&B's hyperband has one bracket: that is successive halving
-        first = rule.get("min_iter") or int(rule["max_iter"] / rule["eta"] ** rule["s"])
-        study.pruner = optuna.pruners.SuccessiveHalvingPruner(max(first, 1), rule["eta"])
-    ran = False
-
-    def objective(trial: Any) -> float:
-        nonlocal ran
-        config, planned, live = _suggest(trial, space), "planned" in trial.user_attrs, _live(study)
-        taken = any(t.params == config for t in live
-                    if t.number < trial.number or (bayes and t.number > trial.number))
-        if bayes and planned and taken:  # in its place any configuration that no run has taken
-            names = {run_name(t.params or t.user_attrs["planned"]) for t in live}
-            unseen = [c for c in _grid(space) or [] if run_name(c) not in names] or [{}]
-            fresh = unseen[np.random.default_rng([seed, trial.number]).integers(len(unseen))]
-            study.enqueue_trial(fresh, user_attrs={"planned": fresh})
-        if taken or not planned:  # not planned: others took what waited
-            raise _Repeated
-        ran = True
-        # the last rung that may stop a run; a run that has trained all its epochs is finished
-        top = min(rule["max_iter"] / rule["eta"], check_config(config)["epochs"] - 1)
-
-        def on_epoch(row: dict) -> bool:
-            trial.report(row[metric], int(row["epoch"]))
-            return row["epoch"] <= top and trial.should_prune()
-
-        row = _logged_run(config, data, project, seed, where, on_epoch)
-        trial.set_user_attr("row", row)
-        if row["state"] != "finished":
-            raise Diverged if row["state"] == "failed" else optuna.TrialPruned
-        return row[metric]
-
-    while not ran and any(t.state.name == "WAITING" for t in _live(study)):
-        study.optimize(objective, n_trials=1, catch=(_Repeated, Diverged))
+    study.add_trial(optuna.trial.create_trial(
+        state=optuna.trial.TrialState.WAITING, params=draws,
+        distributions={name: call.space[name].distribution for name in draws},
+        user_attrs={"key": key}))
 
 
-def _logged_run(config: dict | None, data: Dataset, project: str, seed: int, where: dict,
-                on_epoch: Callable[[dict], bool] = lambda row: False) -> dict[str, Any]:
-    """Train one configuration as one W&B run and return its row of the table.
+def _trials(study: Any, state: str) -> list[Any]:
+    """The study's trials that are in this state: WAITING or RUNNING."""
+    import optuna
 
-    ``config`` None: W&B's agent brings it. ``where``: W&B's folder, mode. ``on_epoch`` True: prune.
+    return study.get_trials(deepcopy=False, states=[optuna.trial.TrialState[state]])
+
+
+def _run_next_in_queue(call: _SweepCall, data: Dataset, location: str) -> None:
+    """Take a trial from the queue, which gives each to one worker alone, and run it.
+
+    This is what a worker process does. It does nothing when others have emptied the queue.
     """
-    import wandb
+    import optuna
 
-    # create_new: beside a run that is open, not in its place
-    with wandb.init(project=project, config=config, reinit="create_new" if config else None,
-                    **where, settings=wandb.Settings(silent=True, console="off")) as run:
+    if os.getpid() != call.process:  # a worker may have begun with another environment
+        for name in [name for name in os.environ if name.startswith("WORKBOOK_")]:
+            del os.environ[name]
+        os.environ.update(call.environment, WORKBOOK_REPORTS=str(call.folder))
+    with _quiet_optuna():
+        study = _open_study(location, call.study_name, call.goal, call.token)
+        if not _trials(study, "WAITING"):
+            return
+        if call.method == "bayes":
+            seed = (call.seed + len(study.get_trials(deepcopy=False))) % 2**32
+            study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        else:
+            study.sampler = optuna.samplers.RandomSampler(call.seed)  # the queue says it all
+        study.pruner = _pruner(call.early_terminate)
+        fault = None
+
+        def objective(trial: Any) -> float:
+            nonlocal fault
+            try:
+                return _run_trial(study, trial, call, data)
+            except Exception as error:
+                fault = error
+                raise
+
+        try:
+            study.optimize(objective, n_trials=1)
+        except (ValueError, optuna.exceptions.UpdateFinishedTrialError) as error:
+            # Else Optuna says that the trial has ended. A worker that was silent for too long is
+            # taken for dead, and another has its run now.
+            if error is fault:
+                raise
+
+
+def _pruner(early_terminate: dict[str, Any] | None) -> Any:
+    """W&B's hyperband has one bracket: that is Optuna's successive halving."""
+    import optuna
+
+    if early_terminate is None:
+        return optuna.pruners.NopPruner()
+    eta = early_terminate.get("eta", 3)
+    first_rung = early_terminate.get("min_iter")
+    if first_rung is None:
+        first_rung = max(1, early_terminate["max_iter"] // eta ** early_terminate["s"])
+    return optuna.pruners.SuccessiveHalvingPruner(first_rung, eta)
+
+
+def _run_trial(study: Any, trial: Any, call: _SweepCall, data: Dataset) -> float:
+    """Train what a trial asks for, and keep its row. Returns the metric, NaN where it has none."""
+    import optuna
+
+    def others_in_the_queue() -> list[Any]:
+        return [other for other in study.get_trials(deepcopy=False)
+                if other.number != trial.number and _key_held_by(other) is not None]
+
+    key = trial.user_attrs.get("key")
+    if key is None or any(_key_held_by(other) == key and
+                          ("row" in other.user_attrs or other.number < trial.number)
+                          for other in others_in_the_queue()):
+        return math.nan  # not from the queue, which others emptied; or queued by two at a time
+    trial.set_user_attr("begun", True)
+    config = {name: parameter.value(parameter.suggest(trial, name))
+              for name, parameter in call.space.items()}
+    if call.method == "bayes":  # others may have drawn the same, even at this moment
+        taken = [other.params for other in others_in_the_queue()]
+        if trial.params in taken:  # in its place, one that no run has
+            _enqueue(study, call, key, _unseen_draws(call.space, taken, call.seed + trial.number))
+            return math.nan
+
+    # The last epoch at which a run may be stopped. One that has trained all its epochs is finished.
+    last_rung = check_config(config)["epochs"] - 1
+    if call.early_terminate and "max_iter" in call.early_terminate:
+        last_rung = min(last_rung, call.early_terminate["max_iter"] //
+                        call.early_terminate.get("eta", 3))
+
+    def should_stop(row: dict[str, float]) -> bool:
+        if call.early_terminate is None:
+            return False
+        trial.report(row[call.metric], int(row["epoch"]))
+        return row["epoch"] <= last_rung and trial.should_prune()
+
+    row = _logged_run(call, config, data, should_stop)
+    trial.set_user_attr("row", {"key": key, **row})
+    if row["state"] == "pruned":
+        raise optuna.TrialPruned
+    return row[call.metric] if row["state"] == "finished" else math.nan
+
+
+def _unseen_draws(space: dict[str, _Parameter], taken: list[dict], seed: int) -> dict[str, Any]:
+    """A configuration that is not taken, in what Optuna draws."""
+    size = _number_of_configurations(space)
+    if size is None:
+        return next(_random_draws(space, seed % 2**32))
+    start = random.Random(seed).randrange(size)
+    for index in range(start, start + size):  # as many steps as are taken, plus one
+        draws = _draws_at(space, index % size)
+        if draws not in taken:
+            return draws
+    return {}  # all are taken just now, by runs that will give some back
+
+
+def _logged_run(call: _SweepCall, config: dict[str, Any] | None, data: Dataset,
+                should_stop: Callable[[dict[str, float]], bool] = lambda row: False,
+                ) -> dict[str, Any]:
+    """Train one configuration as one W&B run; returns its row of the table.
+
+    ``config`` None: W&B's agent brings it.
+    """
+    epochs: list[dict[str, float]] = []
+    state, recorded = "finished", False
+    with _wandb_run(call, config) as run:
         config = dict(run.config) if config is None else config
         run.name = run_name(config)
-        state, epochs = "finished", [dict.fromkeys(_RESULTS, np.nan)]
 
-        def log(row: dict) -> bool:
+        def log_epoch(row: dict[str, float]) -> bool:
             nonlocal state
-            best = np.fmax(epochs[-1]["best_val_accuracy"], row["val_accuracy"])
-            epochs.append({**row, "best_val_accuracy": float(best)})
+            before = epochs[-1]["best_val_accuracy"] if epochs else 0.0
+            epochs.append({**row, "best_val_accuracy": float(max(before, row["val_accuracy"]))})
             run.log(epochs[-1])
-            state = "pruned" if on_epoch(epochs[-1]) else "finished"
+            state = "pruned" if should_stop(epochs[-1]) else "finished"
             return state == "pruned"
 
         try:
-            train_config({"seed": seed, **config}, data, on_epoch=log)
-        except Diverged:
-            state = "failed"
+            _, history = train_config({"seed": call.seed, **config}, data, networks=False,
+                                      on_epoch=log_epoch)
+            recorded = history.attrs.get("recorded") is not None
+        except Diverged as error:
+            state, recorded = "failed", getattr(error, "recorded", None) is not None
         run.summary["state"] = state
-    last, epochs = epochs[-1], epochs[1:]
+    last = epochs[-1] if epochs else dict.fromkeys(_RESULTS, math.nan)
     return {**config, "name": run_name(config), "state": state,
-            **{key: last[key] for key in _RESULTS}, "epochs_run": len(epochs),
-            "seconds": sum(e["seconds"] for e in epochs), "history": json.dumps(epochs)}
+            **{column: last[column] for column in _RESULTS}, "epochs_run": len(epochs),
+            "seconds": sum(epoch["seconds"] for epoch in epochs), "recorded": recorded,
+            "history": json.dumps(epochs)}
 
 
-def _run_online(sweep: Config, data: Dataset, count: int, project: str, *run: Any) -> pd.DataFrame:
+@contextlib.contextmanager
+def _wandb_run(call: _SweepCall, config: dict[str, Any] | None) -> Iterator[Any]:
+    """A W&B run of its own, whatever the environment says about a run, its name or its sweep.
+
+    Labels for all runs (WANDB_TAGS, WANDB_NOTES, WANDB_JOB_TYPE, WANDB_ENTITY) stay in force.
+    """
+    import wandb
+
+    # W&B reads the environment once, and what it read then cannot be taken back by an argument:
+    # both are cleared while the run begins. They come back for a run of the user's own.
+    mode: Any = call.mode  # one of the words that W&B's types list
+    overruled = _WANDB_IDENTITY if config is None else _WANDB_IDENTITY | _WANDB_AGENT
+    environment = {name: os.environ.pop(name) for name in overruled if name in os.environ}
+    settings: dict[str, Any] = {}
+    try:
+        session = wandb.setup().settings
+        settings.update({name: getattr(session, name) for name in overruled.values()})
+        for name in settings:
+            setattr(session, name, type(session).model_fields[name].default)
+        run = wandb.init(project=call.project, group=call.study_name, notes=call.notes,
+                         config=config, dir=call.folder, mode=mode,
+                         reinit="create_new" if config else None,  # beside a run of the user's
+                         settings=wandb.Settings(silent=True, console="off"))
+    finally:
+        os.environ.update(environment)
+        for name, value in settings.items():
+            setattr(session, name, value)
+    with run:
+        if config is not None:  # not what W&B found in its own files
+            run.config.update(config, allow_val_change=True)
+        yield run
+
+
+def _run_online(sweep: dict[str, Any], call: _SweepCall, data: Dataset, count: int) -> pd.DataFrame:
     """The same sweep on W&B's server, with an agent in this process."""
     import wandb
 
     if not (wandb.api.api_key and _reachable(wandb.setup().settings.base_url)):
         raise ConnectionError("WANDB_MODE=online needs `wandb login` and W&B's server; unset it to "
                               "sweep on this machine (upload later with `wandb sync`)")
-    rows: list[dict] = []
-    sweep_id = wandb.sweep(dict(sweep), project=project)
-    wandb.agent(sweep_id, lambda: rows.append(_logged_run(None, data, project, *run)),
-                project=project, count=count)
+    rows: list[dict[str, Any]] = []
+    sweep = json.loads(json.dumps(sweep, default=list))  # a range as W&B knows it, as a list
+    sweep_id = wandb.sweep(sweep, project=call.project)
+    wandb.agent(sweep_id, lambda: rows.append(_logged_run(call, None, data)),
+                project=call.project, count=count)
     return pd.DataFrame(rows)
 
 

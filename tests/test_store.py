@@ -234,7 +234,7 @@ def test_changed_numerics_have_another_digest(change: str) -> None:
 
 def test_words_and_types_are_no_numerics() -> None:
     reworded = SOURCE.replace('"""θ ← θ − η g"""', '"""Downhill."""').replace(
-        "total_loss, correct = 0.0, 0", "# both are sums\n    total_loss, correct = 0.0, 0"
+        "    total_loss = 0.0\n", "    # a sum\n    total_loss: float = 0.0\n"
     ).replace("def evaluate(network: Network,", "def evaluate(network,")
     assert reworded != SOURCE
     assert helpers.numerics_digest(reworded) == helpers.numerics_digest(SOURCE)

@@ -14,7 +14,8 @@ import pytest
 
 from notebook_code import code_cells
 
-NOTEBOOKS = ["08_layers_and_pytorch", "10_vgg16_transfer", "11_cifar10_features"]
+NOTEBOOKS = ["08_layers_and_pytorch", "09_scikit_learn_twin", "10_vgg16_transfer",
+             "11_cifar10_features"]
 
 # Not in a key, for a reason.
 EXEMPT = {
@@ -131,7 +132,7 @@ def left_out(source: str, exempt: set[str]) -> dict[str, set[str]]:
         if not (isinstance(call, ast.Call) and getattr(call.func, "id", "") == "stored"):
             continue
         name, make, *key = call.args
-        if not isinstance(name, ast.Constant) or name.value == "trial":
+        if not isinstance(name, ast.Constant | ast.JoinedStr) or ast.unparse(name) == "'trial'":
             continue
         used, in_key = reached(make, defined, exempt), behind(key, defined)
         code = {name for name in used if name in defined.code} - code_in(key, defined)
@@ -139,7 +140,7 @@ def left_out(source: str, exempt: set[str]) -> dict[str, set[str]]:
             names_in(value) & set(defined.values) and
             names_in(value) & (set(defined.values) | set(defined.code)) <= in_key
             for value in defined.values[name])}
-        missing[name.value] = code | settings
+        missing[ast.unparse(name).strip("'")] = code | settings
     return missing
 
 
