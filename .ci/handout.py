@@ -19,11 +19,14 @@ import builtins
 import dataclasses
 import hashlib
 import inspect
+import io
 import json
+import posixpath
 import re
+import subprocess
 import symtable
 import sys
-import textwrap
+import tomllib
 import types
 import zipfile
 from collections.abc import Callable, Iterable
@@ -35,8 +38,8 @@ import nbformat
 import numpy as np
 
 import learn
-from learn import Twin, kinds_of, number_of, tags_of
-from notebook_rules import BADGE, ROOT, Page
+from learn import TWIN, Twin, kinds_of, number_of, tags_of
+from notebook_rules import BADGE, ROOT
 
 NAME = "backprop-workbook-handout"
 WHOLE = ("01", "02", "03")  # numbers of the notebooks that are handed out whole
@@ -262,10 +265,7 @@ def joined_simple_lines(text: str) -> str:
 # `state`, from all calls with that state so far. This part is written into the hand-out too.
 
 STORED = '''\
-class _Chain(dict):
-    """Never made: names the entry of `state` under which the calls so far are kept."""
-
-    ENTRY = "calls so far"
+_SO_FAR = "calls so far"  # the entry of `state` that tells a rule's steps apart
 
 
 def _bytes_of(value: Any) -> bytes:
@@ -284,13 +284,13 @@ def _key_of(wrong: Any, arguments: tuple, settings: dict) -> int:
     """The number of a call. It also notes the call in a dict among the arguments."""
     text = repr(sorted(wrong.items())) if len(wrong) < 2 else repr(sorted(wrong.items(), key=str))
     states = [one for one in arguments if isinstance(one, dict)]
-    before = states[0].get(_Chain.ENTRY, b"") if states else b""
+    before = states[0].get(_SO_FAR, b"") if states else b""
     # After the first step theta is what came back: the calls before say it all.
     told = arguments[1:] if before else arguments
     content = [before, text.encode(), _bytes_of(told), repr(sorted(settings.items())).encode()]
     digest = hashlib.blake2b(b"|".join(content), digest_size=8).digest()
     if states:
-        states[0][_Chain.ENTRY] = digest
+        states[0][_SO_FAR] = digest
     return int.from_bytes(digest, "little", signed=True)'''
 
 REPLAY = '''\
@@ -340,8 +340,12 @@ class _Answers:
         number = self.numbers[key]
         told = number if number >= 0 else self.texts["values"][-number - 1]
         if isinstance(told, list) and told[0] == "error":
-            error = getattr(builtins, told[1][0], ValueError)
-            raise error(told[1][1])
+            kind, said = told[1]
+            try:
+                error = getattr(builtins, kind)(said)
+            except TypeError:  # some take more than a text
+                error = ValueError(said)
+            raise error
         return self.value(told)
 
 
@@ -390,13 +394,23 @@ class _Sizes:
 
 def _gone(*_: Any, **__: Any) -> Any:
     """In place of everything that would be an answer."""
-    return _gone'''
+    return _gone
+
+
+def _named(*names: str) -> Callable:
+    """The same, with the arguments that the exercise asks for."""
+    def gone(*_: Any, **__: Any) -> Any:
+        return None
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    gone.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+    return gone'''
 
 FILL = '''\
 # No answer is in this file: what is right, and what each known mistake returns, is looked up.
 for _name, _exercise in list(CATALOGUE.items()):
     CATALOGUE[_name] = dataclasses.replace(
-        _exercise, answer=_gone, form=_Replay(_name),
+        _exercise, answer=_named(*_ARGUMENTS[_name]), form=_Replay(_name),
         cases=_StoredCases(_name) if _exercise.cases is not None else None)'''
 
 HANDED_OUT = '''\
@@ -502,8 +516,11 @@ class Packer:
             with np.errstate(all="ignore"):
                 single = array.astype(np.float32)
             same = np.array_equal(single.astype(np.float64), array, equal_nan=True)
-            # Rounded to float32 is close enough to compare with, unless it overflows there.
-            rounded = not self.exact and np.array_equal(np.isfinite(single), np.isfinite(array))
+            # Rounded to float32 is close enough to compare with, unless that makes it inf or 0.
+            fits = np.array_equal(np.isfinite(single), np.isfinite(array)) and np.array_equal(
+                single == 0, array == 0
+            )
+            rounded = fits and not self.exact
             pool = "single" if same or rounded else "real"
             array = single if pool == "single" else array.astype(np.float64)
         elif kind in "iu":
@@ -740,7 +757,10 @@ def exercises_text(source: str, checks_source: str, exercises: types.ModuleType,
                 "which is an answer: a hand-out can't have both"
             )
     used |= {n.id for i in wanted for n in ast.walk(body[i]) if isinstance(n, ast.Name)}
-    extra = "import builtins\nimport dataclasses\nimport functools\nimport hashlib\nimport json"
+    extra = "\n".join(
+        f"import {name}"
+        for name in ("builtins", "dataclasses", "functools", "hashlib", "inspect", "json")
+    )
     parts = ['"""The hand-out\'s exercises: what is asked, and what is said about mistakes.\n\n'
              "Cases, right answers and those of known mistakes are arrays in answers.npz.\n"
              '"""', "from __future__ import annotations", extra, "from pathlib import Path"]
@@ -759,7 +779,13 @@ def exercises_text(source: str, checks_source: str, exercises: types.ModuleType,
         table = bound[i] & tables.keys()
         parts.append(table_text(*table, tables[next(iter(table))]) if table else
                      source_of(node, lines))
-    text = "\n\n\n".join([*parts, FILL])
+    lines = [
+        f"    {name!r}: {tuple(inspect.signature(exercises.CATALOGUE[name].answer).parameters)!r},"
+        for name in exercises.CATALOGUE
+        if name in chosen
+    ]
+    arguments = "\n".join(["_ARGUMENTS = {", *lines, "}"])
+    text = "\n\n\n".join([*parts, arguments, FILL])
     ast.parse(text)
     return text + "\n"
 
@@ -790,3 +816,274 @@ def handout_checks(source: str) -> str:
     text = text.replace("goes on with yours when it is right", "goes on with yours")
     ast.parse(text)
     return text.rstrip("\n") + "\n"
+
+
+# ── Notebooks ─────────────────────────────────────────────────────────────────────────────────────
+
+SETUP_CELL = """\
+# The same in every notebook: find helpers.py and checks.py, here or in a folder above.
+import sys
+from pathlib import Path
+
+folders = [Path.cwd(), *Path.cwd().parents]
+root = next(f for f in folders if (f / "helpers.py").is_file() and (f / "reports").is_dir())
+sys.path.insert(0, str(root))
+import helpers  # noqa: E402
+
+helpers.print_versions()"""
+SHORTENED = "*The hand-out holds the exercises of this notebook; the rest of it comes later.*"
+MAY_STOP = "raises-exception"  # Jupyter goes on with the next cell when this one raises
+
+LINK = re.compile(r"(!?)\[((?:`[^`]*`|\[[^\]]*\]|[^\[\]])*)\]\(([^)\s]+)\)")
+
+
+def relinked(source: str, files: set[str]) -> str:
+    """Links to what is handed out; of the others the words remain."""
+    code = [m.span() for m in re.finditer(r"(?s)```.*?```|`[^`\n]*`", source)]
+
+    def moved(match: re.Match[str]) -> str:
+        picture, text, link = match.groups()
+        if learn.ELSEWHERE.match(link) or any(a <= match.start() < b for a, b in code):
+            return match[0]
+        name, mark, fragment = link.partition("#")
+        target = posixpath.normpath(posixpath.join("notebooks/learn", name))
+        target = target.replace("notebooks/learn/", "notebooks/", 1)
+        if target in files:
+            return f"{picture}[{text}]({posixpath.relpath(target, 'notebooks')}{mark}{fragment})"
+        return f"*{text}*" if picture else text
+
+    return LINK.sub(moved, source)
+
+
+def only_defines(source: str) -> bool:
+    """Whether a cell holds imports and definitions alone, so that nothing in it can be missing."""
+    kinds = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
+    return all(isinstance(node, kinds) for node in learn.parsed(source).body)
+
+
+def exercises_alone(cells: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """The title, set-up and imports, and each exercise with the text before it and its check."""
+    wanted = {0}
+    code = [i for i, cell in enumerate(cells) if cell.cell_type == "code"]
+    wanted |= set(code[:1]) | {i for i in code[:4] if only_defines(cells[i].source)}
+    for i, cell in enumerate(cells):
+        if kinds_of(cell) & {"exercise", "check"}:
+            wanted.add(i)
+            before = i - 1
+            while before > 0 and cells[before].cell_type == "markdown":
+                wanted.add(before)
+                before -= 1
+    return [cell for i, cell in enumerate(cells) if i in wanted]
+
+
+def handout_notebook(twin: Twin, files: set[str]) -> str:
+    """A notebook of the hand-out, made from the learner's edition."""
+    notebook = nbformat.reads(twin.text, as_version=4)
+    if number_of(Path(twin.name)).startswith(EXERCISES_OF):
+        notebook.cells = exercises_alone(notebook.cells)
+        notebook.cells[0].source += f"\n\n{SHORTENED}"
+    first = notebook.cells[0]
+    lines = [one for one in first.source.splitlines() if not one.startswith((TWIN, BADGE))]
+    first.source = re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if code and "helpers.py" in code[0].source:
+        code[0].source = SETUP_CELL
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = relinked(cell.source, files)
+        elif cell is not code[0] and not only_defines(cell.source):
+            cell.metadata["tags"] = [*tags_of(cell), MAY_STOP]
+    notebook.metadata["workbook"] = {"edition": "hand-out"}
+    return nbformat.writes(notebook) + "\n"
+
+
+# ── The archive ───────────────────────────────────────────────────────────────────────────────────
+
+PACKAGES = (
+    "numpy", "pandas", "matplotlib", "pillow", "seaborn", "scikit-learn", "joblib", "threadpoolctl",
+    "scipy", "keras", "jax", "tqdm", "jupyterlab", "ipython", "ipywidgets",
+)  # fmt: skip
+
+README = """\
+# The Backprop Workbook: hand-out
+
+You write a neural network in NumPy: the way forward, its gradients, the training loop and six
+update rules. Each exercise is a function with a name and a description; a check below it says how
+it went, and where it knows the mistake, which idea is wrong.
+
+## Begin
+
+You need Python 3.11 or newer. In this folder:
+
+```bash
+python3 -m venv .venv
+.venv/bin/python -m pip install -r requirements.txt
+.venv/bin/jupyter lab
+```
+
+On Windows it is `python` for the first line and `.venv\\Scripts\\` in place of `.venv/bin/`. Then
+open the first notebook in `notebooks/` and run it from the top.
+
+The data are downloaded when they are first needed. `data/README.md` says how to do without a
+network; where there are no data, small digits take their place and the notebooks say so.
+
+## Work
+
+- Write in the place of `raise NotImplementedError`. Keep the function's name and its arguments.
+- `check("softmax", softmax)` runs your function on a few cases. It never shows code.
+- `hint("softmax")` goes a step further with each call, three in all. `progress()` shows where you
+  are.
+- Nothing is lent: a cell that needs a function you haven't written says which one, in one line, and
+  the notebook goes on. Long trainings are read from records; a cell that would need more says so
+  and can be left out. The full workbook comes after the deadline.
+- Loops are fine. What counts is what comes back.
+
+## Hand in
+
+Hand in the folder `notebooks/` as a .zip file, or the notebooks one by one. Only your functions are
+graded, by their names and on other cases than those of the checks; experiments are not run. A
+function may stand in any notebook, and cells in any order. A mistake costs its marks once: where
+your `forward` calls your `softmax`, and only `softmax` is wrong, `forward` is judged with ours.
+
+The exercises, with their points:
+
+{table}
+"""
+
+REPORTS_README = """\
+# Records
+
+Tables of experiments that came with the workbook, read by its notebooks. `local/` holds your own.
+"""
+
+
+def requirements(project: Path) -> str:
+    """What the hand-out's notebooks import, in the versions the workbook takes."""
+    listed = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    ranges = {re.split(r"[<>=~!]", one)[0]: one for one in listed["project"]["dependencies"]}
+    return "\n".join(ranges[name] for name in PACKAGES if name in ranges) + "\n"
+
+
+def numerics_of(project: Path) -> tuple[str, str]:
+    """Under which name and digest the project's record was trained."""
+    code = "import helpers; print(helpers.numerics_id(), helpers.numerics_digest())"
+    told = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(project)!r}); {code}"],
+        capture_output=True, encoding="utf-8", check=True, cwd=project,
+    )  # fmt: skip
+    name, digest = told.stdout.split()[-2:]
+    return name, digest
+
+
+def record_files(project: Path) -> dict[str, bytes]:
+    """The tables that experiments are read from; networks and pictures stay."""
+    patterns = ("*.csv", "*.csv.gz", "*.json", "store/*.csv.gz", "store/*.npz")
+    paths = [path for pattern in patterns for path in (project / "reports").glob(pattern)]
+    return {path.relative_to(project).as_posix(): path.read_bytes() for path in sorted(paths)}
+
+
+def chosen_exercises(catalogue: dict[str, Any]) -> list[str]:
+    return [name for name, e in catalogue.items() if e.notebook.startswith(WHOLE + EXERCISES_OF)]
+
+
+def archive_files(project: Path) -> dict[str, bytes]:
+    """Every file of the hand-out, by its name in the archive."""
+    _, exercises = own_modules(project)
+    catalogue = exercises.CATALOGUE
+    chosen = chosen_exercises(catalogue)
+    handed = [
+        twin for twin in learn.twins(project / "notebooks")
+        if number_of(Path(twin.name)).startswith(WHOLE + EXERCISES_OF)
+    ]  # fmt: skip
+    table = ["| notebook | exercise | points |", "|---|---|---|"]
+    table += [f"| {catalogue[n].notebook} | `{n}` | {catalogue[n].points} |" for n in chosen]
+    texts = {
+        "README.md": README.replace("{table}", "\n".join(table)),
+        "requirements.txt": requirements(project),
+        "data/README.md": (project / "data" / "README.md").read_text(encoding="utf-8"),
+        "reports/README.md": REPORTS_README,
+        "helpers.py": handout_helpers(
+            (project / "helpers.py").read_text(encoding="utf-8"),
+            *numerics_of(project),
+            frozenset(catalogue),
+        ),
+        "checks.py": handout_checks((project / "checks.py").read_text(encoding="utf-8")),
+    }
+    if (project / "LICENSE").is_file():
+        texts["LICENSE"] = (project / "LICENSE").read_text(encoding="utf-8")
+    texts["exercises.py"], arrays = handout_exercises(project, set(chosen))
+    files = record_files(project)
+    for twin in handed:
+        if twin.picture:
+            files[f"notebooks/pictures/{number_of(Path(twin.name))}.png"] = twin.picture
+    names = {*texts, *files, *(f"notebooks/{twin.name}" for twin in handed)}
+    for twin in handed:
+        texts[f"notebooks/{twin.name}"] = handout_notebook(twin, names)
+    files |= {name: text.encode() for name, text in texts.items()}
+    return files | {"answers.npz": packed_arrays(arrays)}
+
+
+def packed_arrays(arrays: dict[str, np.ndarray]) -> bytes:
+    """The arrays as an .npz file; the same arrays, the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(arrays):
+            content = io.BytesIO()
+            np.lib.format.write_array(content, arrays[name], allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(),
+                             zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def handout_leaks(files: dict[str, bytes], project: Path) -> list[str]:
+    """Lines of a solution, of a notebook or of the catalogue, that occur in the hand-out."""
+    _, exercises = own_modules(project)
+    lines = learn.solution_lines(project / "notebooks")
+    for name, exercise in exercises.CATALOGUE.items():
+        # The signature is no secret.
+        for line in inspect.getsource(exercise.answer).splitlines()[1:]:
+            line = learn.squeezed(line)
+            if len(line) >= learn.SHORTEST_LEAK:
+                lines.setdefault(line, f"the answer to {name}")
+    wrong = []
+    for name, content in files.items():
+        if name.endswith(".npz"):
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+                members = [m for m in stored.files if m.endswith("/texts")]
+                texts = [bytes(stored[m]).decode() for m in members]
+        elif name.endswith((".py", ".ipynb", ".md", ".txt", ".json")):
+            text = content.decode("utf-8")
+            texts = text.splitlines()
+            if name.endswith(".ipynb"):  # as it is read, not as JSON writes it
+                cells = nbformat.reads(text, as_version=4).cells
+                texts += [line for cell in cells for line in cell.source.splitlines()]
+        else:
+            continue
+        for text in texts:
+            wrong += learn.leaks_in(text, lines, name)
+    return sorted(set(wrong))
+
+
+def handout(project: Path = ROOT) -> int:
+    """Write dist/backprop-workbook-handout.zip, unless a line of a solution is in it."""
+    try:
+        files = archive_files(project)
+    except (learn.BadMark, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    wrong = handout_leaks(files, project)
+    if wrong:
+        print(*wrong, "Nothing was written.", sep="\n", file=sys.stderr)
+        return 1
+    path = project / "dist" / f"{NAME}.zip"
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_suffix(".part")
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):  # dated alike, so that the same files make the same archive
+            info = zipfile.ZipInfo(f"{NAME}/{name}")
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, files[name], zipfile.ZIP_DEFLATED)
+    temporary.replace(path)
+    notebooks = sum(name.endswith(".ipynb") for name in files)
+    print(f"{path}: {notebooks} notebooks, {path.stat().st_size / 1e6:.1f} MB")
+    return 0

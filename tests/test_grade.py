@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import random
+import shutil
 import textwrap
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import grade
+import learn
 from grade import Cell, Graded
 
 # A made-up project: three exercises and a judge that compares them with ours on one array.
@@ -373,3 +377,85 @@ def test_another_seed_gives_other_cases(tmp_path, project):
     path = submission(tmp_path / "s", two=notebook("def relu(z):\n    return z * 0 + 0.25"))
     assert statuses(graded(path, project))[0] == "wrong"
     assert grade.exercises_of(project) == LISTED
+
+
+# ── The real catalogue ────────────────────────────────────────────────────────────────────────────
+
+# Mistakes as a reader's text has them: what is replaced, and by what.
+SLIPS = (
+    (".T", ""), (" / len(p)", ""), ("axis=1", "axis=0"), ("1 - ", "1 + "), (" - ", " + "),
+    ("keepdims=True", "keepdims=False"), ("return -", "return "), (" / n", ""), ("beta1", "beta2"),
+)  # fmt: skip
+
+
+def made_up_class(folder: Path, catalogue: dict, size: int, seed: int) -> None:
+    """Submissions as they come in: mostly right, with slips, gaps, accidents and damaged files."""
+    from marked_notebooks import file_name, solved
+
+    rng = random.Random(seed)
+    for student in range(size):
+        cells: dict[str, list[str]] = {}
+        skill = rng.random()
+        for exercise in catalogue.values():
+            source = solved(exercise.answer)
+            dice = rng.random()
+            if dice > 0.4 + 0.6 * skill:
+                slips = [slip for slip in SLIPS if slip[0] in source]
+                source = source.replace(*rng.choice(slips)) if slips else source
+            elif dice > 0.35 + 0.6 * skill:
+                source = source.split("    # BEGIN")[0] + "    raise NotImplementedError"
+            cells.setdefault(exercise.notebook, ["import numpy as np"]).append(source)
+        sources = [source for some in cells.values() for source in some]
+        accident = student % 10
+        if accident == 1:  # an endless loop, or two
+            name = rng.choice(list(catalogue))
+            loop = f"def {name}(*arguments):\n    while True:\n        pass"
+            cells[catalogue[name].notebook].append(loop)
+        elif accident == 2:
+            cells["02"].append("def relu(z):\n    sys.exit()")
+            cells["02"].append("import sys")
+        elif accident == 3:
+            cells["02"] = cells["02"] * 2
+            rng.shuffle(cells["02"])
+        elif accident == 4:
+            cells = {"02": sources}  # everything in one notebook
+        place = folder / f"student_{student:03d}"
+        place.mkdir(parents=True)
+        for number, some in cells.items():
+            text = notebook(*some)
+            if accident == 5 and number == "03":
+                text = text[: len(text) // 2]
+            (place / file_name(number)).write_text(text, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> dict:
+    exercises = pytest.importorskip("exercises", reason="the catalogue is not here yet")
+    return exercises.CATALOGUE
+
+
+@pytest.mark.slow
+def test_every_notebook_of_the_catalogue_has_all_points_when_solved_and_none_when_blank(
+    tmp_path, catalogue
+):
+    from marked_notebooks import finished_notebooks
+
+    finished_notebooks(tmp_path / "finished", catalogue)
+    assert learn.learn(tmp_path / "finished") == 0
+    shutil.move(tmp_path / "finished/learn", tmp_path / "blank")
+    listed = grade.exercises_of(grade.ROOT)
+    finished_result = grade.grade_one(tmp_path / "finished", listed, 11, grade.ROOT)
+    assert finished_result.total(listed) == sum(e.points for e in listed)
+    assert grade.grade_one(tmp_path / "blank", listed, 11, grade.ROOT).total(listed) == 0
+
+
+@pytest.mark.slow
+def test_a_hundred_submissions_are_graded_in_minutes(tmp_path, catalogue):
+    made_up_class(tmp_path / "class", catalogue, 100, seed=5)
+    started = time.perf_counter()
+    assert grade.grade(tmp_path / "class", seed=7, output=tmp_path / "out", workers=2) == 0
+    assert time.perf_counter() - started < 15 * 60
+    with open(tmp_path / "out/points.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 100 and not any("failed" in row["remarks"] for row in rows)
+    assert all(float(row["total"]) > 0 for row in rows)
