@@ -971,7 +971,7 @@ vertical-align: top; } pre { white-space: pre-wrap; font: inherit; margin: 0; }
 
 def cell_text(text: str) -> str:
     """A name for a table that a spreadsheet opens: it must not begin like a formula."""
-    return f"'{text}" if text[:1] in "=+-@\t" else text
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
 
 
 def number(value: float) -> str:

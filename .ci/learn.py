@@ -276,17 +276,32 @@ def cuts_of_exercise(source: str, names: list[str], whole_cell: bool = False) ->
 
 
 def cuts_of_answer(source: str, tree: ast.Module) -> list[Cut]:
-    """Signatures and imports stay; everything else of an answer goes."""
-    cuts: list[Cut] = []
-    kept = {}
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            cut = cut_of_body(source, node)
-            cuts.append(cut)
-            kept |= dict.fromkeys(range(first_line(node), cut.last + 1))
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            kept |= dict.fromkeys(range(node.lineno, node.end_lineno + 1))
+    """Signatures (of methods, too), docstrings and imports stay; everything else of an answer goes.
+
+    Where nothing is left, a line says where to write.
+    """
     lines = source.splitlines()
+    cuts: list[Cut] = []
+    kept: set[int] = set()
+
+    def keep(body: list[ast.stmt]) -> None:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                cut = cut_of_body(source, node)
+                cuts.append(cut)
+                kept.update(range(first_line(node), cut.last + 1))
+            elif isinstance(node, ast.ClassDef):
+                kept.update(range(first_line(node), node.body[0].lineno))
+                if ast.get_docstring(node, clean=False) is not None:
+                    kept.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+                keep(node.body)
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                kept.update(range(node.lineno, node.end_lineno + 1))
+
+    keep(tree.body)
+    if any(isinstance(node, ast.ClassDef) and not any(
+            node.lineno < cut.first <= node.end_lineno for cut in cuts) for node in tree.body):
+        return [Cut(1, len(lines), YOUR_CODE)]  # a class without methods: nothing to keep
     number, placed = 1, bool(cuts)
     while number <= len(lines):
         if number in kept or not lines[number - 1].strip():
@@ -531,6 +546,26 @@ def twins(folder: Path) -> list[Twin]:
     pages = sources(folder)
     learners = {page.path.name for page in pages}
     return [learners_notebook(page, learners) for page in pages]
+
+
+def filled(page: Page, twin: Twin) -> Twin:
+    """A learner's notebook with the solutions written in: what tests run with WORKBOOK_STRICT=1."""
+    notebook = nbformat.reads(twin.text, as_version=4)
+    originals = {cell.id: cell for cell in page.notebook.cells}
+    for cell in notebook.cells:
+        if kinds_of(cell) & BLANKED:
+            cell.source = originals[cell.id].source
+    return Twin(twin.name, nbformat.writes(notebook) + "\n", None)
+
+
+def write_filled(folder: Path, target: Path) -> list[Path]:
+    """Write the learner's edition, with the solutions written in, to another folder."""
+    target.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for page, twin in zip(sources(folder), twins(folder), strict=True):
+        paths.append(target / twin.name)
+        write_whole(paths[-1], filled(page, twin).text)
+    return paths
 
 
 # ── Commands ──────────────────────────────────────────────────────────────────────────────────────

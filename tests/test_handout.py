@@ -92,7 +92,8 @@ def test_links_lead_to_what_is_handed_out_and_nowhere_else():
     files = {"notebooks/02_two.ipynb", "notebooks/pictures/01.png", "data/README.md"}
     text = (
         "[two](02_two.ipynb#A) [four](../04_four.ipynb) [`f`](../../helpers.py)"
-        " ![p](pictures/01.png) ![q](../../reports/q.png) [d](../../data/README.md) [w](https://w) [h](#h) `[a](b)`"
+        " ![p](pictures/01.png) ![q](../../reports/q.png) [d](../../data/README.md)"
+        " [w](https://w) [h](#h) `[a](b)`"
     )
     assert handout.relinked(text, files) == (
         "[two](02_two.ipynb#A) four `f` ![p](pictures/01.png)"
@@ -231,9 +232,9 @@ def test_values_come_back_as_they_were_stored():
 @pytest.mark.slow
 def test_the_whole_hand_out(tmp_path, project):
     """Every invariant of the archive, made from notebooks that hold the whole catalogue."""
-    from marked_notebooks import finished_notebooks
-
     import exercises
+
+    from marked_notebooks import finished_notebooks
 
     copy = tmp_path / "project"
     for name in ("helpers.py", "pyproject.toml", "LICENSE", "data/README.md"):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import base64
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -180,6 +183,34 @@ def test_answers_become_stubs():
         'import math\n\n\ndef f(x):\n    """Doc."""\n    raise NotImplementedError'
     )
     assert learn.learners_source(text("Because it is.", "answer")) == "*Your answer:*"
+
+
+def test_a_class_keeps_the_signatures_of_its_methods():
+    answer = """\
+class Scale:
+    \"\"\"Doc.\"\"\"
+
+    rate = 3
+
+    def forward(self, a):
+        return 2 * a
+
+    def backward(self, delta):
+        \"\"\"Back.\"\"\"
+        return 2 * delta
+plot(Scale())"""
+    assert blank(answer, "answer") == """\
+class Scale:
+    \"\"\"Doc.\"\"\"
+
+
+    def forward(self, a):
+        raise NotImplementedError
+
+    def backward(self, delta):
+        \"\"\"Back.\"\"\"
+        raise NotImplementedError"""
+    assert blank("class Sizes:\n    width = 3", "answer") == "pass  # your code here"
 
 
 def test_predictions_are_empty():
@@ -399,7 +430,46 @@ def test_start_names_what_is_newer(notebooks, capsys):
     assert "a newer one" in said[-1] and mine.read_bytes() == before
 
 
+def test_filled_with_the_solutions_it_is_the_source_again(notebooks, tmp_path):
+    learn.learn(notebooks)
+    paths = learn.write_filled(notebooks, tmp_path / "filled")
+    one, two = (nbformat.read(path, as_version=4) for path in paths)
+    assert one.cells[3].source == SOFTMAX
+    assert two.cells[2].source == 'predict("share", 0.75)'
+
+
+@pytest.mark.slow
+def test_blank_and_filled_notebooks_run_from_top_to_bottom(tmp_path):
+    """On made-up notebooks that hold the whole catalogue; filled ones with WORKBOOK_STRICT=1."""
+    exercises = pytest.importorskip("exercises", reason="the catalogue is not here yet")
+    from marked_notebooks import finished_notebooks
+
+    project = Path(exercises.__file__).resolve().parent
+    for name in ("checks.py", "exercises.py", "helpers.py"):
+        shutil.copy(project / name, tmp_path)
+    (tmp_path / "reports").mkdir()
+    folder = tmp_path / "notebooks"
+    finished_notebooks(folder, exercises.CATALOGUE)
+    assert learn.learn(folder) == 0
+    blank = sorted((folder / "learn").glob("*.ipynb"))
+    filled = learn.write_filled(folder, tmp_path / "reports" / "filled")
+    strict = {**os.environ, "WORKBOOK_STRICT": "1"}
+    lenient = {name: value for name, value in strict.items() if name != "WORKBOOK_STRICT"}
+    nbval = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "-p", "no:cacheprovider"]
+    for paths, environment, code in ((blank, lenient, 0), (filled, strict, 0), (blank, strict, 1)):
+        run = subprocess.run([*nbval, *map(str, paths)], cwd=tmp_path, env=environment,
+                             capture_output=True, text=True)
+        assert run.returncode == code, run.stdout
+
+
 # ── The project's own ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_committed_edition_is_what_the_generator_makes():
+    folder = Path(learn.__file__).resolve().parent.parent / "notebooks"
+    if not (folder / "learn").is_dir():
+        pytest.skip("there is no learner's edition yet")
+    assert learn.problems(folder) == []
 
 
 def test_every_source_of_the_edition_is_python():
