@@ -3,7 +3,10 @@
 **This is not a sandbox.** A submission is a stranger's program and runs with the rights of whoever
 grades it: it can read files, write to them and use the network. What is here keeps accidents apart
 (an endless loop, `sys.exit()`, a gigabyte of output) and stops nobody who means harm. Grade in a
-container without a network where that matters.
+container without a network where that matters:
+
+    docker run --rm --network none -v "$PWD":/project -v "$PWD/../submissions":/in:ro \\
+        -w /project IMAGE .venv/bin/python .ci/workbook.py grade /in
 
 Of a submission only imports, constants and definitions run, picked from the syntax tree of its
 cells, and of these only what an exercise's function needs. Experiments never run. A function is
@@ -46,7 +49,7 @@ import traceback
 import types
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +59,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Limits. An exercise is judged in less than 0.1 s; a loop written in Python takes perhaps 1 s.
 PROCESSOR_SECONDS = 6.0  # for one exercise
-WALL_SECONDS = 30.0  # for one that waits, and where processor time has no limit
+WALL_SECONDS = 60.0  # for one that waits
 PATIENCE = 3  # exercises that ran into the limit; the others then get SHORT_SECONDS
 SHORT_SECONDS = 1.5
 MEMORY = 4 << 30
@@ -592,6 +595,11 @@ def set_limits() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
+        # A loop that forks ends here, unless root grades: root's processes aren't counted.
+        mine = [p for p in Path("/proc").glob("[0-9]*") if p.stat().st_uid == os.getuid()]
+        if mine:
+            most = len(mine) + 300
+            resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
 
 
 def allow_seconds(seconds: float) -> None:
@@ -848,7 +856,7 @@ def run_worker(
     begun: str | None = None
     done = False
     # Where processor time has a limit, the wall clock only catches what waits.
-    wall = WALL_SECONDS if os.name == "posix" else seconds
+    wall = min(WALL_SECONDS, 10 * seconds) if os.name == "posix" else seconds
     deadline, offset, stopped = time.monotonic() + WALL_SECONDS, 0, False
     try:
         while True:
@@ -900,6 +908,10 @@ def stop(process: subprocess.Popen) -> None:
             process.kill()
     with contextlib.suppress(Exception):
         process.wait(10)
+    with contextlib.suppress(Exception):  # one that forked while the others were stopped
+        for _ in range(20 if os.name == "posix" else 0):
+            os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(0.005)
 
 
 def submissions_in(folder: Path) -> list[Path]:
@@ -912,9 +924,10 @@ def submissions_in(folder: Path) -> list[Path]:
 
 
 def grade(folder: Path, seed: int | None = None, output: Path | None = None,
-          project: Path = ROOT, workers: int | None = None) -> int:
+          project: Path = ROOT, workers: int | None = None, notebooks: Sequence[str] = ()) -> int:
     """Grade every submission in a folder; write the tables and pages to another one.
 
+    notebooks : numbers of the notebooks whose exercises count (01 02 03 05); none: all
     seed : another seed, other cases; drawn where none is given, and always printed
     output : reports/local/grading/ of the project, unless another folder is named
     """
@@ -927,6 +940,10 @@ def grade(folder: Path, seed: int | None = None, output: Path | None = None,
     seed = secrets.randbelow(10**6) if seed is None else seed
     output = output or project / "reports" / "local" / "grading"
     exercises = exercises_of(project)
+    if notebooks:
+        exercises = [e for e in exercises if e.notebook.startswith(tuple(notebooks))]
+        if not exercises:
+            raise SystemExit(f"no exercise belongs to notebook {' or '.join(notebooks)}")
     helpers = helpers_for_submissions(project)
     started = time.perf_counter()
     workers = workers or os.cpu_count() or 1

@@ -521,7 +521,8 @@ def learners_notebook(page: Page, learners: set[str]) -> Twin:
     cells[0].source = re.sub(rf"{BADGE}.*", lambda _: badge, cells[0].source)
     picture = opening_picture(page)
     if picture:
-        image = f"![{picture[1]}](pictures/{number_of(page.path)}.png)"
+        words = re.sub(r"([\[\]\\])", r"\\\1", picture[1])  # a bracket would end the text
+        image = f"![{words}](pictures/{number_of(page.path)}.png)"
         cells.insert(1, new_markdown_cell(image, id="opening-picture"))
     notebook = nbformat.v4.new_notebook(
         cells=cells,

@@ -311,7 +311,7 @@ ODD = {
     "np.exp = np.tanh\n    return np.exp(z)": "meddles",
     "import checks\n    checks.judge = None\n    return z": "wrong",
     "import exercises\n    return exercises.relu(z)": "crash",
-    "os.fork()\n    return np.maximum(z, 0)": "right",
+    "[os.fork() for _ in range(3)]\n    return np.maximum(z, 0)": "right",
     "print('x' * 10**7)\n    return np.maximum(z, 0)": "right",
     "np.seterr(all='raise')\n    return np.maximum(z, 0)": "right",
     "os.chdir('/')\n    input()": "crash",
@@ -330,14 +330,28 @@ def test_whatever_one_function_does_the_others_are_judged(tmp_path, project, bod
 
 
 def test_an_endless_loop_costs_one_exercise(tmp_path, project, monkeypatch):
-    monkeypatch.setattr(grade, "PROCESSOR_SECONDS", 1.0)
+    monkeypatch.setattr(grade, "PROCESSOR_SECONDS", 0.2)
     odd = "import numpy as np\ndef relu(z):\n    while True:\n        pass"
     path = submission(tmp_path / "s", two=notebook(odd, SOFTMAX), three=notebook(FORWARD))
     assert statuses(graded(path, project)) == ["time", "right", "right"]
 
 
+def test_ten_endless_loops_are_stopped_sooner(tmp_path, project, monkeypatch):
+    seconds = []
+
+    def stopped(job, *_):
+        seconds.append(job["seconds"])
+        return job["todo"][0]["name"], "time"
+
+    monkeypatch.setattr(grade, "run_worker", stopped)
+    many = [Graded(f"f{i}", "02", "A section", 1) for i in range(6)]
+    result = graded(submission(tmp_path / "s", two=notebook("1")), project, many)
+    assert seconds == [grade.PROCESSOR_SECONDS] * 3 + [grade.SHORT_SECONDS] * 3
+    assert {verdict["status"] for verdict in result.verdicts.values()} == {"time"}
+
+
 def test_a_function_that_waits_is_stopped(tmp_path, project, monkeypatch):
-    monkeypatch.setattr(grade, "WALL_SECONDS", 1.5)
+    monkeypatch.setattr(grade, "WALL_SECONDS", 3.0)
     odd = "import time\nimport numpy as np\ndef relu(z):\n    time.sleep(60)"
     path = submission(tmp_path / "s", two=notebook(odd, SOFTMAX), three=notebook(FORWARD))
     assert statuses(graded(path, project)) == ["time", "right", "right"]
@@ -377,6 +391,14 @@ def test_another_seed_gives_other_cases(tmp_path, project):
     path = submission(tmp_path / "s", two=notebook("def relu(z):\n    return z * 0 + 0.25"))
     assert statuses(graded(path, project))[0] == "wrong"
     assert grade.exercises_of(project) == LISTED
+
+
+def test_points_of_some_notebooks_alone(tmp_path, project):
+    finished(tmp_path / "class" / "ada")
+    grade.grade(tmp_path / "class", 1, tmp_path / "out", project, notebooks=["02"])
+    text = (tmp_path / "out/points.csv").read_text("utf-8")
+    assert text.splitlines()[0] == "submission,relu,softmax,total,of,seed,remarks"
+    assert text.splitlines()[1] == "ada,1,3,4,4,1,"
 
 
 # ── The real catalogue ────────────────────────────────────────────────────────────────────────────
