@@ -886,7 +886,7 @@ def handout_notebook(twin: Twin, files: set[str]) -> str:
     lines = [one for one in first.source.splitlines() if not one.startswith((TWIN, BADGE))]
     first.source = re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    if code and "helpers.py" in code[0].source:
+    if code and "helpers" in code[0].source:
         code[0].source = SETUP_CELL
     for cell in notebook.cells:
         if cell.cell_type == "markdown":

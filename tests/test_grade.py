@@ -450,6 +450,12 @@ def made_up_class(folder: Path, catalogue: dict, size: int, seed: int) -> None:
             (place / file_name(number)).write_text(text, encoding="utf-8")
 
 
+def where_the_catalogue_is() -> Path:
+    import exercises
+
+    return Path(exercises.__file__).resolve().parent
+
+
 @pytest.fixture(scope="module")
 def catalogue() -> dict:
     exercises = pytest.importorskip("exercises", reason="the catalogue is not here yet")
@@ -465,19 +471,37 @@ def test_every_notebook_of_the_catalogue_has_all_points_when_solved_and_none_whe
     finished_notebooks(tmp_path / "finished", catalogue)
     assert learn.learn(tmp_path / "finished") == 0
     shutil.move(tmp_path / "finished/learn", tmp_path / "blank")
-    listed = grade.exercises_of(grade.ROOT)
-    finished_result = grade.grade_one(tmp_path / "finished", listed, 11, grade.ROOT)
+    project = where_the_catalogue_is()
+    listed = grade.exercises_of(project)
+    finished_result = grade.grade_one(tmp_path / "finished", listed, 11, project)
     assert finished_result.total(listed) == sum(e.points for e in listed)
-    assert grade.grade_one(tmp_path / "blank", listed, 11, grade.ROOT).total(listed) == 0
+    assert grade.grade_one(tmp_path / "blank", listed, 11, project).total(listed) == 0
 
 
 @pytest.mark.slow
 def test_a_hundred_submissions_are_graded_in_minutes(tmp_path, catalogue):
     made_up_class(tmp_path / "class", catalogue, 100, seed=5)
     started = time.perf_counter()
-    assert grade.grade(tmp_path / "class", seed=7, output=tmp_path / "out", workers=2) == 0
+    project = where_the_catalogue_is()
+    assert grade.grade(tmp_path / "class", 7, tmp_path / "out", project, workers=2) == 0
     assert time.perf_counter() - started < 15 * 60
     with open(tmp_path / "out/points.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 100 and not any("failed" in row["remarks"] for row in rows)
     assert all(float(row["total"]) > 0 for row in rows)
+
+
+def test_the_committed_editions_have_all_points_and_none(tmp_path, catalogue):
+    held = {name for page in learn.sources(grade.ROOT / "notebooks")
+            for cell in page.notebook.cells for name in learn.names_of(cell, "exercise")}
+    if not held:
+        pytest.skip("no notebook holds an exercise yet")
+    for edition, folder in (("finished", "notebooks"), ("learn", "notebooks/learn")):
+        (tmp_path / edition).mkdir()
+        for path in (grade.ROOT / folder).glob("*.ipynb"):
+            shutil.copy(path, tmp_path / edition)
+    project = where_the_catalogue_is()
+    listed = [e for e in grade.exercises_of(project) if e.name in held]
+    result = grade.grade_one(tmp_path / "finished", listed, 11, project)
+    assert {e.name for e in listed if not result.points(e)} == set()
+    assert grade.grade_one(tmp_path / "learn", listed, 11, project).total(listed) == 0
