@@ -861,11 +861,16 @@ def only_defines(source: str) -> bool:
     return all(isinstance(node, kinds) for node in learn.parsed(source).body)
 
 
+def imports_something(source: str) -> bool:
+    body = learn.parsed(source).body
+    return any(isinstance(node, ast.Import | ast.ImportFrom) for node in body)
+
+
 def exercises_alone(cells: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
     """The title, set-up and imports, and each exercise with the text before it and its check."""
     wanted = {0}
     code = [i for i, cell in enumerate(cells) if cell.cell_type == "code"]
-    wanted |= set(code[:1]) | {i for i in code[:4] if only_defines(cells[i].source)}
+    wanted |= set(code[:1]) | {i for i in code[:4] if imports_something(cells[i].source)}
     for i, cell in enumerate(cells):
         if kinds_of(cell) & {"exercise", "check"}:
             wanted.add(i)
