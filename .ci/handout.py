@@ -828,9 +828,7 @@ from pathlib import Path
 folders = [Path.cwd(), *Path.cwd().parents]
 root = next(f for f in folders if (f / "helpers.py").is_file() and (f / "reports").is_dir())
 sys.path.insert(0, str(root))
-import helpers  # noqa: E402
-
-helpers.print_versions()"""
+import helpers  # noqa: E402, F401"""
 SHORTENED = "*The hand-out holds the exercises of this notebook; the rest of it comes later.*"
 MAY_STOP = "raises-exception"  # Jupyter goes on with the next cell when this one raises
 
@@ -891,7 +889,7 @@ def handout_notebook(twin: Twin, files: set[str]) -> str:
     lines = [one for one in first.source.splitlines() if not one.startswith((TWIN, BADGE))]
     first.source = re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    if code and "helpers" in code[0].source:
+    if code:  # the set-up cell comes first, and finds or clones what holds the answers
         code[0].source = SETUP_CELL
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
