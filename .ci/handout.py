@@ -28,6 +28,7 @@ import symtable
 import sys
 import tomllib
 import types
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -617,7 +618,8 @@ def recorded_answers(exercise: Any, judge: Callable, catalogue: dict[str, Any],
     try:
         for seed in seeds:
             judge(exercise.name, lambda *_, **__: np.zeros((7, 3)), seed=seed)
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # mistakes divide by 0 and average nothing
                 again = list(drawn)
                 if exercise.warm:  # the last case repeats the first, as in the checks
                     again[-1] = again[-1]._replace(arguments=again[0].arguments)
@@ -828,9 +830,7 @@ from pathlib import Path
 folders = [Path.cwd(), *Path.cwd().parents]
 root = next(f for f in folders if (f / "helpers.py").is_file() and (f / "reports").is_dir())
 sys.path.insert(0, str(root))
-import helpers  # noqa: E402
-
-helpers.print_versions()"""
+import helpers  # noqa: E402, F401"""
 SHORTENED = "*The hand-out holds the exercises of this notebook; the rest of it comes later.*"
 MAY_STOP = "raises-exception"  # Jupyter goes on with the next cell when this one raises
 
@@ -861,11 +861,16 @@ def only_defines(source: str) -> bool:
     return all(isinstance(node, kinds) for node in learn.parsed(source).body)
 
 
+def imports_something(source: str) -> bool:
+    body = learn.parsed(source).body
+    return any(isinstance(node, ast.Import | ast.ImportFrom) for node in body)
+
+
 def exercises_alone(cells: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
     """The title, set-up and imports, and each exercise with the text before it and its check."""
     wanted = {0}
     code = [i for i, cell in enumerate(cells) if cell.cell_type == "code"]
-    wanted |= set(code[:1]) | {i for i in code[:4] if only_defines(cells[i].source)}
+    wanted |= set(code[:1]) | {i for i in code[:4] if imports_something(cells[i].source)}
     for i, cell in enumerate(cells):
         if kinds_of(cell) & {"exercise", "check"}:
             wanted.add(i)
@@ -886,7 +891,7 @@ def handout_notebook(twin: Twin, files: set[str]) -> str:
     lines = [one for one in first.source.splitlines() if not one.startswith((TWIN, BADGE))]
     first.source = re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    if code and "helpers" in code[0].source:
+    if code:  # the set-up cell comes first, and finds or clones what holds the answers
         code[0].source = SETUP_CELL
     for cell in notebook.cells:
         if cell.cell_type == "markdown":

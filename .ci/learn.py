@@ -634,8 +634,8 @@ def learn(folder: Path) -> int:
     if kept:
         print(
             f"Somebody wrote in {', '.join(path.name for path in kept)} in {folder / LEARN}, which "
-            "is generated. Move it to notebooks/mine/, or bring it back with `git checkout`. "
-            "Nothing was written.",
+            "is generated. Move what is yours to notebooks/mine/, or delete it. Nothing was "
+            "written.",
             file=sys.stderr,
         )
         return 1
