@@ -260,6 +260,8 @@ def _one_of_each(y, wrong):
     found = np.array(found)
     if "labels instead of positions" in wrong:
         return y[found]
+    if "positions in the sorted labels" in wrong:
+        return np.searchsorted(np.sort(y), np.arange(len(found)))
     if "how many instead of where" in wrong:
         return np.bincount(y)[:len(found)]
     if "the first of the last class only" in wrong:
@@ -323,6 +325,11 @@ def _stratified_split(y, fraction, rng, wrong):
     train = np.setdiff1d(np.arange(n), val)
     if "validation images stay in training" in wrong:
         train = np.arange(n)
+    if "positions within the class" in wrong:
+        val = np.concatenate([np.searchsorted(np.flatnonzero(y == k), val[y[val] == k])
+                              for k in classes])
+        train = np.concatenate([np.searchsorted(np.flatnonzero(y == k), train[y[train] == k])
+                                for k in classes])
     if "labels instead of positions" in wrong:
         train, val = y[train], y[val]
     if "training and validation exchanged" in wrong:
@@ -387,8 +394,13 @@ def _examine_stratified_split(run, seed):
     draws = [split(np.random.default_rng([seed, i]))[1] for i in range(90)]
     alike = all(np.array_equal(np.sort(val), np.sort(one)) for one in draws)
     if not whole:
+        inside = np.sort(np.concatenate([np.arange(size) for size in sizes]))
+        if np.array_equal(everything, inside):
+            raise Found("known", f"Your largest position is {everything[-1]}, and {n} images are "
+                                 "there.", "positions within the class")
         twice = len(np.unique(val)) < len(val) or any(len(np.unique(v)) < len(v) for v in draws)
-        if twice:
+        if twice and all((np.bincount(y[v], minlength=len(sizes)) == wanted).all()
+                         for v in [val, *draws]):
             raise Found("known", f"Of {len(val)} validation images only {len(np.unique(val))} are "
                                  "different ones.", "drawn with replacement")
         if np.isin(val, train).all() and (counts[1] == wanted).all():
@@ -440,6 +452,8 @@ def _nearest_mean(x_train, y_train, x, wrong):
         centres = np.array([x_train[y_train == k].sum(axis=0) for k in classes])
     elif "medians instead of means" in wrong:
         centres = np.array([np.median(x_train[y_train == k], axis=0) for k in classes])
+    elif "only the brightness is compared" in wrong:
+        centres = np.array([np.full(x.shape[1], x_train[y_train == k].mean()) for k in classes])
     elif "the first image of a class as its mean" in wrong:
         centres = np.array([x_train[y_train == k][0] for k in classes])
     elif "sums divided by the number of all images" in wrong:
@@ -451,8 +465,6 @@ def _nearest_mean(x_train, y_train, x, wrong):
         distances = np.abs(difference).sum(axis=2)
     elif "differences not squared" in wrong:
         distances = difference.sum(axis=2)
-        if wrong["differences not squared"] == "size":
-            distances = np.abs(distances)
     elif "the largest difference alone" in wrong:
         distances = np.abs(difference).max(axis=2)
     elif "largest product instead of smallest distance" in wrong:
@@ -942,8 +954,8 @@ def _forward(x, weights, biases, wrong):
         z = np.tanh(z)
     if "returns the logits" in wrong:
         return z
-    if "sigmoid at the end" in wrong:
-        return _safe_sigmoid(z)
+    if "sigmoid or ReLU at the end" in wrong:
+        return relu(z) if wrong["sigmoid or ReLU at the end"] == "relu" else _safe_sigmoid(z)
     if "the logarithm of the probabilities" in wrong:
         return z - z.max(axis=1, keepdims=True) - np.log(
             np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True))
@@ -1063,6 +1075,9 @@ _SCALES = {
         "fan_out alone (LeCun's)": lambda i, o: np.sqrt(1 / o),
         "1 over the root of fan_in": lambda i, o: np.sqrt(1 / i / 3),
         "the root over the 6 alone": lambda i, o: np.sqrt(6) / (i + o) / np.sqrt(3),
+        "half as wide": lambda i, o: np.sqrt(6 / (i + o) / 12),
+        "the variance as the limit": lambda i, o: 2 / (i + o) / np.sqrt(3),
+        "parentheses": lambda i, o: np.sqrt((6 / i + o) / 3),
         "3 for 6": lambda i, o: np.sqrt(1 / (i + o)),
         "1 for 6": lambda i, o: np.sqrt(1 / (i + o) / 3),
         "product instead of sum": lambda i, o: np.sqrt(6 / (i * o) / 3),
@@ -1096,6 +1111,7 @@ _SCALES = {
 _SCALE_NAMES = {
     "fan_in alone (LeCun's)": "fan_in alone",
     "fan_out alone (LeCun's)": "fan_out alone",
+    "the variance as the limit": "no root",
     "1 for 6": "another number for the 6",
     "3 for 6": "another number for the 6",
     "1 over the root of fan_in": "fan_in alone",
@@ -1203,8 +1219,8 @@ def _examine_initialiser(which):
             raise Found("wrong", shown)
         if fitting != ["right"]:
             names.append(_SCALE_NAMES.get(fitting[0], fitting[0]))
-        if len(names) > 2:
-            raise Found("wrong", shown)
+        if names[:2] == ["only the positive half", f"{family} instead of {own_family}"]:
+            names = names[:2]  # a number between 0 and 1, scaled: these two say it all
         if names:
             if names == ["only the positive half"]:
                 shown = "All weights have one sign."
@@ -1599,14 +1615,19 @@ def _backward(x, Y, weights, biases, wrong):
         delta = 2 * delta
         if wrong["squared error's gradient"] == "full":
             delta = p * (delta - (delta * p).sum(axis=1, keepdims=True))
+    if "not through the softmax" in wrong:
+        delta = -Y / p
     if "the true class alone" in wrong:
         delta = delta * Y
     if "a slope too many at the end" in wrong:
         how = wrong["a slope too many at the end"]
         delta = delta * {"tanh": 1 - p ** 2, "sigmoid": p * (1 - p),
-                         "tanh z": 1 - np.tanh(zs[-1]) ** 2}[how]
+                         "tanh z": 1 - np.tanh(zs[-1]) ** 2, "jacobian": 1}[how]
+        if how == "jacobian":
+            delta = p * (delta - (delta * p).sum(axis=1, keepdims=True))
     twice = wrong.get("averaged twice")
-    if "summed over the batch" not in wrong:
+    summed = wrong.get("summed over the batch")
+    if summed != "all":
         delta = delta / n
     if "divided by the classes too" in wrong:
         delta = delta / Y.shape[1]
@@ -1634,6 +1655,10 @@ def _backward(x, Y, weights, biases, wrong):
             db = delta[-1] if wrong["bias gradient of one image"] == "last" else delta[0]
         elif "bias gradient not summed" in wrong:
             db = delta
+        if summed == "biases":
+            db = db * n
+        elif summed == "weights":
+            dW = dW * n
         if twice in ("gradients", "weights"):
             dW = dW / n
         if twice == "gradients":
@@ -1855,6 +1880,7 @@ def _add_weight_decay(dW, W, weight_decay, wrong):
     if "the weights shrunk instead" in wrong:
         how = wrong["the weights shrunk instead"]
         return {"W": W * (1 - lam), "W-dW": W * (1 - lam) - dW, "dW": W - lam * dW,
+                "W+dW": W * (1 - lam) + dW,
                 "step": W - dW - term}[how]
     if "without the gradient of the loss" in wrong:
         return term + 0 * W
@@ -2241,6 +2267,8 @@ def _momentum(theta, g, state, learning_rate, beta=0.9, *, wrong):
     elif "bias correction" in wrong:
         state["t"] = t = state.get("t", 0) + 1
         v = v / (1 - beta ** t)
+    elif "the velocity without the rate" in wrong:
+        v = g + beta * old / learning_rate
     return _stepped(theta, v, learning_rate, wrong)
 
 
@@ -2270,6 +2298,9 @@ def _nesterov(theta, g, state, learning_rate, beta=0.9, *, wrong):
             step = -beta * old - (1 + beta) * kept
     elif "the gradient at 1−β" in wrong:
         step = (1 - beta) * here + beta * kept
+    elif "the velocity without the rate" in wrong:
+        step = here + beta * (old if wrong["the velocity without the rate"] == "old" else
+                              kept) / learning_rate
     elif "the velocity whole, then ahead" in wrong:
         step = kept + beta * kept
     elif "velocity moved twice" in wrong:
@@ -2279,12 +2310,15 @@ def _nesterov(theta, g, state, learning_rate, beta=0.9, *, wrong):
     return _stepped(theta, step, learning_rate, wrong)
 
 
-def _divided(m, s, epsilon, wrong, scale=1.0):
+def _divided(m, s, epsilon, wrong, learning_rate, scale=1.0):
     """m over √s + ε, with the mistakes of that line; scale is the correction of s."""
     epsilon = wrong.get("another ε", epsilon)
     if "ε forgotten" in wrong:
         epsilon = 0.0
     hat = s / scale
+    if "ε beside the fraction" in wrong:
+        inside = 1 if wrong["ε beside the fraction"] == "step" else learning_rate
+        return m / np.sqrt(hat) + epsilon / inside
     if "no root" in wrong:
         below = hat + epsilon
     elif "ε in the root" in wrong:
@@ -2351,11 +2385,13 @@ def _rmsprop(theta, g, state, learning_rate, beta=0.9, epsilon=1e-8, *, wrong):
         state["m"] = beta * state.get("m", 0) + (1 - beta) * g
         s = s - state["m"] ** 2
         s = np.maximum(s, 0)
-    return _stepped(theta, _divided(top, s, epsilon, wrong, scale), learning_rate, wrong)
+    return _stepped(theta, _divided(top, s, epsilon, wrong, learning_rate, scale), learning_rate, wrong)
 
 
 def _averages(theta, g, state, beta1, beta2, wrong):
     """t and both averages, with the mistakes of these lines."""
+    if "nothing kept" in wrong:
+        state.clear()
     beta1, beta2 = wrong.get("another β₁", beta1), wrong.get("another β₂", beta2)
     if "β₁ and β₂ exchanged" in wrong:
         beta1, beta2 = beta2, beta1
@@ -2435,7 +2471,7 @@ def _adam(theta, g, state, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8, 
         how = wrong["the largest square so far"]
         state["top"] = np.maximum(state.get("top", 0), s / second if how == "hat" else s)
         hat = state["top"] * (second if how == "hat" else 1)
-    return _stepped(theta, _divided(top, hat, epsilon, wrong, second), learning_rate, wrong)
+    return _stepped(theta, _divided(top, hat, epsilon, wrong, learning_rate, second), learning_rate, wrong)
 
 
 def _nadam(theta, g, state, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8, *, wrong):
@@ -2494,7 +2530,7 @@ def _nadam(theta, g, state, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8,
         top = mu_next * m / ahead + (1 - beta1) * g / first
     elif "minus between the parts" in wrong:
         top = mu_next * m / ahead - (1 - mu) * g / first
-    return _stepped(theta, _divided(top, s, epsilon, wrong, second), learning_rate, wrong)
+    return _stepped(theta, _divided(top, s, epsilon, wrong, learning_rate, second), learning_rate, wrong)
 
 
 def _perform_rule(function, case):
@@ -3184,6 +3220,9 @@ _ROOT = {
                         "large. It belongs beside the root.", "root ε"),
     "ε forgotten": _m("ε is missing.",
                       "Where a gradient has always been 0 you divide 0 by 0.", "ε"),
+    "ε beside the fraction": _m("ε is added to the fraction, not below the line.",
+                                "Below the line it keeps you from dividing 0 by 0.", "root ε",
+                                "theta", "step"),
     "another ε": _m("Your ε has another value than the one that is asked for.",
                     "It shows where gradients are tiny. Which default does the signature give?",
                     "ε", 1e-7, 1e-6, 1e-5, 1e-4, 1e-10, 1e-12, 1e-3, 1e-9),
@@ -3214,6 +3253,9 @@ _ADAM = {
                          "step? It must be kept in the state.", "t"),
     "t counts parameters": _m("t grows by the number of parameters in every step.",
                               "One call, with all parameters, is one step.", "t"),
+    "nothing kept": _m("Nothing is kept: every step is a first step.",
+                       "Both averages and t must be in the state, and be read from there.",
+                       "t m s correction correction2 schedule product put memory beta1 beta2"),
     "new gradient without 1−β₁": _m(
         "The new gradient enters its average whole, without 1−β₁.",
         "The two weights of an average add up to 1: β₁ and 1−β₁.", "m"),
@@ -3452,6 +3494,9 @@ _add("one_of_each", "01", "One picture of each class", 2, _one_of_each, {
                              "How many there are is in the labels.", "classes"),
     "how many instead of where": _m("You count the images of each class.",
                                     "Where the first one stands is asked for.", "what"),
+    "positions in the sorted labels": _m(
+        "Your positions belong to the sorted labels.",
+        "Where does the first one stand in y itself?", "what"),
     "the first of the last class only": _m(
         "Only the last class's position comes back.",
         "Collect one position for each class; yours is overwritten.", "what classes order"),
@@ -3487,6 +3532,9 @@ _add("stratified_split", "01", "The data", 3, _stratified_split, {
     "validation images stay in training": _m(
         "The validation images are in the training part too.",
         "A network that has seen them can't be judged by them.", "train order what"),
+    "positions within the class": _m(
+        "Your positions count within a class.",
+        "Number 3 of the shirts is not number 3 of all images.", "what order train draw"),
     "labels instead of positions": _m("You return labels, not positions.",
                                       "Positions say which images: they run from 0 to n − 1.",
                                       "what order"),
@@ -3506,7 +3554,7 @@ _add("nearest_mean", "01", "The number to beat", 3, _nearest_mean, {
         "ones.", "distance"),
     "differences not squared": _m(
         "The differences are added up without being squared.",
-        "Brighter here and darker there then cancel.", "distance", "signed", "size"),
+        "Brighter here and darker there then cancel.", "distance"),
     "the largest difference alone": _m("Only the largest difference of an image counts.",
                                        "All pixels should, squared and added up.", "distance"),
     "largest product instead of smallest distance": _m(
@@ -3523,6 +3571,10 @@ _add("nearest_mean", "01", "The number to beat", 3, _nearest_mean, {
         "You divide every class by the number of all images.",
         "A class is divided by its own size.", "centre"),
     "medians instead of means": _m("You compare with medians.", "The mean is asked for.", "centre"),
+    "only the brightness is compared": _m(
+        "Only an image's overall brightness counts.",
+        "Compare pixel by pixel with the mean image; is something averaged or added up over the "
+        "pixels too early?", "centre distance"),
     "the first image of a class as its mean": _m(
         "One image stands in for its whole class.", "Average over all of a class.", "centre"),
     "the farthest mean": _m("You choose the farthest mean.",
@@ -3894,8 +3946,8 @@ _add("forward", "02", "The whole network", 3, _forward, {
     "tanh in the last layer too": _m("tanh is applied in the last layer too.",
                                      "softmax gets the plain sums, which may be of any size.",
                                      "last"),
-    "sigmoid at the end": _m("The sigmoid stands at the end.",
-                             "softmax is asked for: each row adds up to 1.", "end"),
+    "sigmoid or ReLU at the end": _m("An activation stands at the end instead of softmax.",
+                                     "Each row should add up to 1.", "end", "sigmoid", "relu"),
     "the logarithm of the probabilities": _m("You return logarithms of the probabilities.",
                                              "The probabilities themselves are asked for.", "end"),
     "softmax along axis 0": _m("softmax runs along axis 0, over the images.",
@@ -3999,6 +4051,10 @@ _add("xavier", "03", "Where the weights start", 2, _initialiser_form("xavier"),
          "another number for the 6": ("Another number stands in place of the 6.",
                                       "The variance is 2/(fan_in + fan_out); a uniform distribution "
                                       "needs three times that under the root."),
+         "half as wide": ("Your weights are half as large as they should be.",
+                          "A number between 0 and 1 covers a width of 1; from −L to L it is 2L."),
+         "parentheses": ("fan_out is not under the fraction line.",
+                         "Divide 6 by the sum of both; what comes first, / or +?"),
          "product instead of sum": ("fan_in and fan_out are multiplied.", "They are added."),
          "never scaled": ("The weights are not scaled at all.",
                           "The more inputs a unit adds up, the smaller its weights have to be."),
@@ -4298,7 +4354,8 @@ _add("dense_backward", "03", "Through a layer", 4, _dense_backward, {
 _add("backward", "03", "The whole way back", 5, _backward, {
     "summed over the batch": _m(
         "The 1/n of the mean is missing: this is the gradient of the sum.",
-        "The loss is a mean over the images, so its gradient is too.", "batch"),
+        "The loss is a mean over the images, so its gradient is too, for weights and biases.",
+        "batch db", "all", "biases", "weights"),
     "averaged twice": _m("You divide by the number of images more than once.",
                          "Once, at the output, is enough: it travels back with delta.", "batch db",
                          "gradients", "layers", "weights"),
@@ -4378,7 +4435,11 @@ _add("backward", "03", "The whole way back", 5, _backward, {
                                "Each logit changes all probabilities of its row.", "delta"),
     "a slope too many at the end": _m(
         "The last layer is multiplied by a slope.",
-        "(p − Y)/n has gone through the softmax already.", "delta", "sigmoid", "tanh", "tanh z"),
+        "(p − Y)/n has gone through the softmax already.", "delta", "sigmoid", "tanh", "tanh z",
+        "jacobian"),
+    "not through the softmax": _m(
+        "delta starts as the gradient with respect to the probabilities.",
+        "The logits come before softmax: through its Jacobian it becomes (p − Y)/n.", "delta sign"),
     "the logits in place of the probabilities": _m("The logits stand where probabilities belong.",
                                                    "softmax comes before the loss.", "end delta"),
     "sigmoid at the end": _m("The forward pass ends with the sigmoid.", "softmax is asked for.",
@@ -4460,7 +4521,8 @@ _add("add_weight_decay", "03", "Weight decay", 1, _add_weight_decay, {
     "the weights shrunk instead": _m(
         "You return weights that have moved.",
         "Here the gradient of the loss and of the penalty are added; the step comes later.",
-        "end term twice half sign", "W", "W-dW", "dW", "step"),
+        "end term twice half sign", "W", "W-dW", "dW", "step",
+        "W+dW"),
     "weights squared": _m("The weights are squared.", "The derivative of a square is linear.",
                           "term", 1.0, 0.5),
     "L1: the sign of the weights": _m("This is L1: only the sign of a weight counts.",
@@ -4610,6 +4672,10 @@ _add("momentum", "03", "Six rules", 2, _momentum, {
         "There is a factor β too many.",
         "Each step is β times as long as it should be: β belongs to the old velocity alone.",
         "step v"),
+    "the velocity without the rate": _m(
+        "The velocity is not multiplied by the learning rate.",
+        "The rate goes with the whole step, or into the velocity with each gradient.",
+        "step rate"),
     "bias correction": _m("The velocity is corrected as in Adam.",
                           "It is no average, so there is nothing to correct.", "step"),
 }, ("A ball that rolls: it keeps some of its speed.",
@@ -4640,6 +4706,10 @@ _add("nesterov", "03", "Six rules", 3, _nesterov, {
         "step gradient", "both plus", "exchanged", "minus", "twice"),
     "the gradient at 1−β": _m("The gradient counts only 1−β in the step.", "The step is g + βv.",
                               "step"),
+    "the velocity without the rate": _m(
+        "The velocity is not multiplied by the learning rate.",
+        "The rate goes with the whole step, or into the velocity with each gradient.",
+        "step rate", "old", "new"),
     "the velocity whole, then ahead": _m("The step is (1+β) times the velocity.",
                                          "It is g + βv: old velocity counts β², the gradient "
                                          "1 + β.", "step gradient"),
