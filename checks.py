@@ -436,12 +436,13 @@ def _compared(exercise: Exercise, run: _Run, seed: int) -> Verdict:
         names = _known(exercise, seed, theirs)
         if warm and exercise.warm not in names:
             names = (exercise.warm,)
-        if not names and stopped and len({type(error) for error in stopped}) == 1:
+        if not names and stopped:
             means = exercise.stops if len(stopped) < len(cases) else exercise.stops_always
-            meant = means.get(type(stopped[0]).__name__)
-            if meant and all(good or outcome.error is not None
-                             for good, outcome in zip(fine, theirs, strict=True)):
-                names = (meant,)
+            meant = {means.get(type(error).__name__, "") for error in stopped}
+            if len(meant) == 1 and "" not in meant and all(
+                    good or outcome.error is not None
+                    for good, outcome in zip(fine, theirs, strict=True)):
+                names = tuple(meant)
         if names:
             return _named(exercise, names, _evidence(exercise, cases, ours, theirs, fine))
         if changed:
@@ -714,8 +715,8 @@ def predict(name: str, value: Any) -> None:
     """Keep what the reader expects; three dots mean that nothing is said yet."""
     _predictions[name] = value
     if value is ...:
-        _say("✎", "No prediction yet: put yours in the place of the dots. It counts only when it is "
-                  "made before.", _COLOURS["blank"])
+        _say("✎", "No prediction yet: put yours in the place of the dots. It counts only when it "
+                  "is made before.", _COLOURS["blank"])
     else:
         _keep({"kind": "predict", "name": name, "value": _plain(value)})
 
@@ -727,11 +728,8 @@ def reveal(name: str, value: Any) -> None:
         _say("•", f"You made no prediction. It is {_shown(value)}.", _COLOURS["blank"])
         return
     good = _matches(said, value)
-    verb = "You said" if good is None or not good else "You were right:"
-    if good:
-        text = f"{verb} {_shown(value)}."
-    else:
-        text = f"{verb} {_shown(said)}, it is {_shown(value)}."
+    text = (f"You were right: {_shown(value)}." if good else
+            f"You said {_shown(said)}, it is {_shown(value)}.")
     _say("•", text, _COLOURS["right"] if good else _COLOURS["blank"])
     _keep({"kind": "reveal", "name": name, "said": _plain(said), "value": _plain(value)})
 
@@ -751,7 +749,7 @@ def _matches(said: Any, value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, bool) or isinstance(value, str):
+    if isinstance(value, (bool, str)):
         return str(value)
     if isinstance(value, (int, float, np.integer, np.floating)):
         return _number(value) if abs(float(value)) < 1e4 else f"{float(value):,.0f}"

@@ -651,7 +651,6 @@ def _dense(a, W, b, wrong):
         z = W @ a
     elif "a transposed" in wrong:
         z = a.T @ W
-    
     elif "averaged over the inputs" in wrong:
         z = a @ W / W.shape[0]
     elif "averaged over the batch" in wrong:
@@ -734,7 +733,6 @@ def _softmax(z, wrong):
         p = e / below.mean(axis=1, keepdims=True)
     elif "divided by the length" in wrong:
         p = e / np.sqrt((below ** 2).sum(axis=1, keepdims=True))
-    
     elif "sum" in keep:
         p = e / below.sum(axis=1)
     else:
@@ -1994,10 +1992,9 @@ def _examine_minibatches(run, seed):
                  f"they should be {_few(wanted)}.")
         everything = np.concatenate(batches) if batches else np.array([], int)
         distinct = np.unique(everything)
-        if flat or (set(sizes) == {1} and batch_size > 1 and n > 1 and sizes != wanted):
-            if len(sizes) == n:
-                note("single images instead of batches", shown)
-                continue
+        if len(sizes) == n and (flat or set(sizes) == {1} and sizes != wanted):
+            note("single images instead of batches", shown)
+            continue
         if sizes != wanted:
             if sizes == full and n % batch_size:
                 note("the short batch dropped", shown)
@@ -2317,8 +2314,8 @@ def _divided(m, s, epsilon, wrong, learning_rate, scale=1.0):
         epsilon = 0.0
     hat = s / scale
     if "ε beside the fraction" in wrong:
-        inside = 1 if wrong["ε beside the fraction"] == "step" else learning_rate
-        return m / np.sqrt(hat) + epsilon / inside
+        part = {"theta": 1 / learning_rate, "plus": -1 / learning_rate, "step": 1.0}
+        return m / np.sqrt(hat) + epsilon * part[wrong["ε beside the fraction"]]
     if "no root" in wrong:
         below = hat + epsilon
     elif "ε in the root" in wrong:
@@ -2385,7 +2382,8 @@ def _rmsprop(theta, g, state, learning_rate, beta=0.9, epsilon=1e-8, *, wrong):
         state["m"] = beta * state.get("m", 0) + (1 - beta) * g
         s = s - state["m"] ** 2
         s = np.maximum(s, 0)
-    return _stepped(theta, _divided(top, s, epsilon, wrong, learning_rate, scale), learning_rate, wrong)
+    return _stepped(theta, _divided(top, s, epsilon, wrong, learning_rate, scale), learning_rate,
+                    wrong)
 
 
 def _averages(theta, g, state, beta1, beta2, wrong):
@@ -2471,7 +2469,8 @@ def _adam(theta, g, state, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8, 
         how = wrong["the largest square so far"]
         state["top"] = np.maximum(state.get("top", 0), s / second if how == "hat" else s)
         hat = state["top"] * (second if how == "hat" else 1)
-    return _stepped(theta, _divided(top, hat, epsilon, wrong, learning_rate, second), learning_rate, wrong)
+    return _stepped(theta, _divided(top, hat, epsilon, wrong, learning_rate, second),
+                    learning_rate, wrong)
 
 
 def _nadam(theta, g, state, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8, *, wrong):
@@ -2530,7 +2529,8 @@ def _nadam(theta, g, state, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8,
         top = mu_next * m / ahead + (1 - beta1) * g / first
     elif "minus between the parts" in wrong:
         top = mu_next * m / ahead - (1 - mu) * g / first
-    return _stepped(theta, _divided(top, s, epsilon, wrong, learning_rate, second), learning_rate, wrong)
+    return _stepped(theta, _divided(top, s, epsilon, wrong, learning_rate, second), learning_rate,
+                    wrong)
 
 
 def _perform_rule(function, case):
@@ -2954,18 +2954,17 @@ def _examine_dropout(run, seed):
                         "a generator of its own")
         other = as_sequence(run(a, rate, np.random.default_rng([seed, i, 1])), "two arrays", 2)
         other = to_array(other[1 if "mask first" not in names else 0], "mask") != 0
-        constant = kept.all() or not kept.any()
-        if np.array_equal(kept, other) and not constant:
+        if np.array_equal(kept, other) and kept.any() and not kept.all():
             raise Found("known", "Two seeds gave the same mask.", "a generator of its own")
         went = np.abs(out) > 1e-12  # a holds no zeros
         shares.append((rate, a, out, went, kept))
     # Is the mask turned round? Then a value comes through where it says False.
     turned = all(np.array_equal(went, ~kept) and went.any() and kept.any()
                  for rate, _, _, went, kept in shares if rate > 0)
-    shares = [(rate, 0, 0, a, out, went if turned else kept, kept)
+    shares = [(rate, a, out, went if turned else kept, kept)
               for rate, a, out, went, kept in shares]
     n = 3000
-    for i, (rate, _, _, a, out, used, kept) in enumerate(shares):
+    for rate, a, out, used, _ in shares:
         if rate == 0:
             continue
         spread = 5.5 * np.sqrt(0.25 / n)
@@ -2990,33 +2989,32 @@ def _examine_dropout(run, seed):
                              ("scaled by the root", (1 - rate) ** -0.5), ("always doubled", 2.0)):
             good = len(ratio) and np.allclose(ratio, scale, rtol=2e-5, atol=0)
             fits[label] = fits.get(label, True) and bool(good)
-        del i
-    rate, _, _, a, out, used, kept = shares[0]
+    rate, a, out, used, kept = shares[0]
     share = used.mean()
     shown = f"With a rate of {rate:g} you keep {100 * share:.0f} % of {n} values"
-    zero = all(np.all(np.abs(s[4][~s[5]]) <= 1e-12) for s in shares)
+    zero = all(np.all(np.abs(s[2][~s[3]]) <= 1e-12) for s in shares)
     rate_zero = shares[-1]
     if not zero:
-        rest = shares[0][4][~used] / shares[0][3][~used]
-        if all(np.allclose(s[4], s[3], rtol=2e-5) or
-               np.allclose(s[4], s[3] / (1 - s[0]), rtol=2e-5) for s in shares):
+        rest = shares[0][2][~used] / shares[0][1][~used]
+        if all(np.allclose(s[2], s[1], rtol=2e-5) or
+               np.allclose(s[2], s[1] / (1 - s[0]), rtol=2e-5) for s in shares):
             note("the mask is not used", f"Where your mask says dropped, {len(rest)} values of out "
                                          "are not 0.")
-        elif all(np.allclose(s[4][~s[5]], s[0] * s[3][~s[5]], rtol=2e-5) for s in shares):
+        elif all(np.allclose(s[2][~s[3]], s[0] * s[1][~s[3]], rtol=2e-5) for s in shares):
             note("dropped values only made smaller",
                  f"Dropped values are {rest[0]:.3g} times what they were, not 0.")
         else:
-            alone = all(len(np.unique(np.round(s[4], 6))) <= 2 for s in shares)
+            alone = all(len(np.unique(np.round(s[2], 6))) <= 2 for s in shares)
             if not alone:
                 raise Found("wrong", f"Where your mask says dropped, {np.count_nonzero(rest)} "
                                      "values of out are not 0.")
-    if zero and all(len(np.unique(np.round(s[4], 5))) <= 2 for s in shares):
+    if zero and all(len(np.unique(np.round(s[2], 5))) <= 2 for s in shares):
         note("the mask alone", f"out holds only the numbers {_few(np.unique(np.round(out, 5)))}; "
                                "a is not in it.")
         for label in fits:
             fits[label] = False
-        fits["right"] = all(np.allclose(s[4][s[5]], 1 / (1 - s[0]), rtol=2e-5) for s in shares)
-        fits["no scaling"] = all(np.allclose(s[4][s[5]], 1, rtol=2e-5) for s in shares)
+        fits["right"] = all(np.allclose(s[2][s[3]], 1 / (1 - s[0]), rtol=2e-5) for s in shares)
+        fits["no scaling"] = all(np.allclose(s[2][s[3]], 1, rtol=2e-5) for s in shares)
     if turned:
         if frequent["right"]:
             note("mask True where dropped", f"{shown}, and {100 * kept.mean():.0f} % of your mask "
@@ -3024,7 +3022,7 @@ def _examine_dropout(run, seed):
         else:
             note("the dropped are scaled, the kept are zero",
                  f"Where your mask is True, out is 0; {100 * kept.mean():.0f} % are True.")
-            frequent = {"right": all(abs(s[6].mean() - (1 - s[0])) < 0.06 for s in shares)}
+            frequent = {"right": all(abs(s[4].mean() - (1 - s[0])) < 0.06 for s in shares)}
     by_unit = {"one mask for all images", "whole images dropped"} & set(names)
     if not by_unit:
         if frequent.get("nothing dropped"):
@@ -3035,7 +3033,7 @@ def _examine_dropout(run, seed):
             if len(fitting) != 1:
                 raise Found("wrong", f"{shown}; {100 * (1 - rate):.0f} % is asked for.")
             note(fitting[0], f"{shown}; {100 * (1 - rate):.0f} % is asked for.")
-    elif not all(np.abs(s[5].mean() - (1 - s[0])) < 0.42 for s in shares):
+    elif not all(np.abs(s[3].mean() - (1 - s[0])) < 0.42 for s in shares):
         raise Found("wrong", f"{shown}; {100 * (1 - rate):.0f} % is asked for.")
     if "the mask is not used" not in names and not fits.get("right"):
         with np.errstate(all="ignore"):
@@ -3048,8 +3046,8 @@ def _examine_dropout(run, seed):
         note(fitting[0], at)
     if not names:
         zeros = rate_zero
-        if not np.allclose(zeros[4], zeros[3], rtol=2e-5) or not zeros[6].all():
-            raise Found("wrong", f"With a rate of 0 {np.count_nonzero(~zeros[6])} of {n} values "
+        if not np.allclose(zeros[2], zeros[1], rtol=2e-5) or not zeros[4].all():
+            raise Found("wrong", f"With a rate of 0 {np.count_nonzero(~zeros[4])} of {n} values "
                                  "are dropped.")
         # Chance moves the number that is kept; an exact share does not. Of 24 masks of 40 values
         # all alike in number: a probability of 1e-17.
@@ -3114,7 +3112,8 @@ def _convolve(images, filters, wrong):
         out = out / (h * w * (channels if wrong["mean instead of sum"] == "all" else 1))
     if "one position too few" in wrong:
         how = wrong["one position too few"]
-        out = out[:, :-1, :-1] if how == "both" else out[:, :-1] if how == "rows" else out[:, :, :-1]
+        rows, columns = how in ("both", "rows"), how in ("both", "columns")
+        out = out[:, :out.shape[1] - rows, :out.shape[2] - columns]
     elif "steps of two" in wrong:
         out = out[:, ::2, ::2] if wrong["steps of two"] == 2 else out[:, ::h, ::w]
     if "ReLU applied too" in wrong:
@@ -3152,8 +3151,9 @@ _GENERATORS = {
         "generator that is handed to you.", "rng"),
     "a generator of its own": _m(
         "You don't use the generator that is handed to you.",
-        "The same seed must give the same numbers, and another draw others. A generator made inside "
-        "does neither: without a seed it never repeats, with one it always does.", "rng", 0, None),
+        "The same seed must give the same numbers, and another draw others. A generator made "
+        "inside does neither: without a seed it never repeats, with one it always does.", "rng", 0,
+        None),
 }
 _BATCH = {
     "summed over the batch": _m(
@@ -3202,8 +3202,8 @@ def _settings(*names: str) -> dict[str, Mistake]:
                                 "starting point.", "gradient"),
         "kept in a global, so a second run starts warm": _m(
             "What you remember survives into the next training.",
-            "A new training starts with an empty state. Keep everything in the state that is handed "
-            "to you, t included.", "memory"),
+            "A new training starts with an empty state. Keep everything in the state that is "
+            "handed to you, t included.", "memory"),
     }
     return {name: everything[name] for name in names}
 
@@ -3222,7 +3222,7 @@ _ROOT = {
                       "Where a gradient has always been 0 you divide 0 by 0.", "ε"),
     "ε beside the fraction": _m("ε is added to the fraction, not below the line.",
                                 "Below the line it keeps you from dividing 0 by 0.", "root ε",
-                                "theta", "step"),
+                                "theta", "step", "plus"),
     "another ε": _m("Your ε has another value than the one that is asked for.",
                     "It shows where gradients are tiny. Which default does the signature give?",
                     "ε", 1e-7, 1e-6, 1e-5, 1e-4, 1e-10, 1e-12, 1e-3, 1e-9),
@@ -3249,8 +3249,8 @@ _ADAM = {
     "t starts at 0": _m("t is 0 in the first step.",
                         "Then 1 − βᵗ is 0, and you divide by it. The first step is number 1.", "t"),
     "t stands still": _m("t is 1 in every step.",
-                         "The correction should fade as the averages fill up. Does t reach the next "
-                         "step? It must be kept in the state.", "t"),
+                         "The correction should fade as the averages fill up. Does t reach the "
+                         "next step? It must be kept in the state.", "t"),
     "t counts parameters": _m("t grows by the number of parameters in every step.",
                               "One call, with all parameters, is one step.", "t"),
     "nothing kept": _m("Nothing is kept: every step is a first step.",
@@ -3542,8 +3542,8 @@ _add("stratified_split", "01", "The data", 3, _stratified_split, {
 }, ("Which images are held out? The same share of every class, chosen at random.",
     "y (n,) → train and val, index arrays that together hold 0 … n − 1 once. A class of size s "
     "gives round(fraction · s) to val. " + _RNG_HINT,
-    "y = 0, 0, 1, 1 and a fraction of one half: val holds one of positions 0 and 1 and one of 2 and "
-    "3, for example 1 and 2; train holds 0 and 3."),
+    "y = 0, 0, 1, 1 and a fraction of one half: val holds one of positions 0 and 1 and one of 2 "
+    "and 3, for example 1 and 2; train holds 0 and 3."),
      "Every class is held out in proportion, so the validation accuracy isn't luck of the draw.",
      examine=_examine_stratified_split)
 
@@ -3632,7 +3632,8 @@ _add("tanh", "02", "Activations", 1, _tanh, {
                   "How often is z doubled?", "f"),
     "sign turned": _m("Your curve falls; it should rise.", "tanh of a positive number is positive.",
                       "f"),
-    "straight, then cut off": _m("Yours is straight and then cut off.", "tanh bends from the start.",
+    "straight, then cut off": _m("Yours is straight and then cut off.",
+                                 "tanh bends from the start.",
                                  "f"),
     "the slope instead of the value": _m("You return the slope of tanh.",
                                          "The value is asked for; the slope comes later.", "f"),
@@ -3654,8 +3655,8 @@ _add("tanh", "02", "Activations", 1, _tanh, {
 _add("sigmoid", "02", "Activations", 1, _sigmoid, {
     "overflows far out": _m(
         "An exponential overflows far from 0.",
-        "e to the power 10,000 is more than a float can hold, and NumPy warns even where the result "
-        "is right. Make sure that only negative numbers reach the exponential.", "f", "left",
+        "e to the power 10,000 is more than a float can hold, and NumPy warns even where the "
+        "result is right. Make sure that only negative numbers reach the exponential.", "f", "left",
         "right"),
     "z clipped to ±10": _m("You clip z, and too early.",
                            "Far out the sigmoid goes on towards 0 and 1; yours stops.", "f", 10, 5,
@@ -3718,8 +3719,8 @@ _add("dense", "02", "A layer", 2, _dense, {
     "an activation applied too": _m("An activation is applied already.",
                                     "Here only the sum is asked for; it may be of any size and "
                                     "sign.", "after", "relu", "tanh", "sigmoid"),
-}, ("Every unit adds up all inputs, each times a weight, plus its bias. All units and all images at "
-    "once.",
+}, ("Every unit adds up all inputs, each times a weight, plus its bias. All units and all images "
+    "at once.",
     "a (n, in), W (in, out), b (out,) → (n, out). z = a W + b.",
     "a = (1, 2; 0, 1), W = (1, −1; 2, 0), b = (10, 20): the first row is (1 + 4 + 10, −1 + 0 + 20) "
     "= (15, 19), the second (2 + 10, 0 + 20) = (12, 20)."),
@@ -3768,7 +3769,7 @@ _add("softmax", "02", "From scores to probabilities", 2, _softmax, {
                                        "classes.", "sum"),
     "divided by the length": _m("You divide by the length of a row.",
                                 "Probabilities add up to 1; yours have squares that do.", "sum"),
-    
+
     "never divided": _m("You never divide by the sum.",
                         "Probabilities of a row add up to 1.", "sum"),
     "no exponential, only normalised": _m(
@@ -4049,8 +4050,8 @@ _add("xavier", "03", "Where the weights start", 2, _initialiser_form("xavier"),
          "the root over the 6 alone": ("The root covers the 6 alone.",
                                        "It goes over the whole fraction."),
          "another number for the 6": ("Another number stands in place of the 6.",
-                                      "The variance is 2/(fan_in + fan_out); a uniform distribution "
-                                      "needs three times that under the root."),
+                                      "The variance is 2/(fan_in + fan_out); a uniform "
+                                      "distribution needs three times that under the root."),
          "half as wide": ("Your weights are half as large as they should be.",
                           "A number between 0 and 1 covers a width of 1; from −L to L it is 2L."),
          "parentheses": ("fan_out is not under the fraction line.",
@@ -4066,7 +4067,8 @@ _add("xavier", "03", "Where the weights start", 2, _initialiser_form("xavier"),
           "variance is L²/3 = 0.5 = 2/(2 + 2)."),
      "The variance is 2/(fan_in + fan_out): a compromise between the way forward and the way back.",
      examine=_examine_initialiser("xavier"))
-_add("he", "03", "Where the weights start", 2, _initialiser_form("he"), _initialiser_mistakes("he", {
+_add("he", "03", "Where the weights start", 2, _initialiser_form("he"), _initialiser_mistakes("he",
+                                                                                              {
     "the variance as standard deviation": (
         "The variance stands where the standard deviation belongs.",
         "The normal distribution wants the root of the variance."),
@@ -4124,7 +4126,7 @@ _add("cross_entropy_delta", "03", "The last layer", 2, _cross_entropy_delta, {
                   "what"),
     "absolute value": _m("The sign is lost.",
                          "The true class should be pushed up, the others down.", "what sign"),
-    "one-hot instead of probabilities": _m("The predicted class takes the place of its probability.",
+    "one-hot instead of probabilities": _m("The predicted class stands in for its probability.",
                                            "Then being nearly right counts as perfect.", "what"),
     "sign turned": _m("The sign is turned.",
                       "A larger logit of the true class lowers the loss: its gradient is negative.",
@@ -4191,8 +4193,8 @@ _add("squared_error_delta", "03", "The last layer", 3, _squared_error_delta, {
                       "sign"),
     "softmax applied again": _m("softmax is applied once more.",
                                 "p holds probabilities already.", "p"),
-}, ("How does squared error change when a logit grows a little? The logit changes every probability "
-    "of its row.",
+}, ("How does squared error change when a logit grows a little? The logit changes every "
+    "probability of its row.",
     "p (n, K), Y (n, K) → (n, K). d = 2(p − Y)/n, then p_j (d_j − Σ_k d_k p_k).",
     "p = (0.5, 0.5), Y = (1, 0), n = 1: d = (−1, 1), Σ d p = 0, so (−0.5, 0.5). For p = (0.9, 0.1) "
     "and Y = (0, 1): d = (1.8, −1.8), Σ d p = 1.44, so (0.9·0.36, 0.1·(−3.24)) = (0.324, "
@@ -4313,8 +4315,8 @@ _add("dense_backward", "03", "Through a layer", 4, _dense_backward, {
                                      "one"),
     "W not transposed": _m(
         "W is not transposed on the way back.",
-        "An input reaches every unit, so its gradient sums over the units: δ times W transposed. In "
-        "a square layer the shapes can't tell you, the numbers can.", "da made"),
+        "An input reaches every unit, so its gradient sums over the units: δ times W transposed. "
+        "In a square layer the shapes can't tell you, the numbers can.", "da made"),
     "W left out of da": _m("W is missing on the way back.",
                            "Every path from an input to a unit carries a weight.", "da made below"),
     "da transposed": _m("da is transposed.", "Rows are images, as in a.", "da made"),
@@ -4395,12 +4397,13 @@ _add("backward", "03", "The whole way back", 5, _backward, {
     "weights in the biases' place": _m("The two lists are exchanged.",
                                        "Weight gradients come first.", "order"),
     "only the last layer": _m("Only the last layer has a gradient.",
-                              "delta has to travel on, back through every layer.", "order way slope",
+                              "delta has to travel on, back through every layer.",
+                              "order way slope",
                               "zero", "alone"),
     "W not transposed: only square layers run": _m(
         "W is not transposed on the way back.",
-        "A neuron reaches every unit of the next layer, so its gradient sums over them: delta times "
-        "W transposed. In square layers the shapes can't tell you, the numbers can.", "way"),
+        "A neuron reaches every unit of the next layer, so its gradient sums over them: delta "
+        "times W transposed. In square layers the shapes can't tell you, the numbers can.", "way"),
     "W left out on the way back": _m("The weights are missing on the way back.",
                                      "Every path from one layer to the next carries a weight.",
                                      "way"),
@@ -4480,7 +4483,8 @@ _add("numeric_gradient", "03", "Prove it", 3, _numeric_gradient, {
                         "Central differences go to both sides: their error shrinks with h², not "
                         "h.", "side", "right", "left"),
     "divided by another width": _m("You divide by another distance than the one you moved.",
-                                   "From theta − h to theta + h it is 2h.", "divisor", "h", "none", "2", "h/2", "4h", "h2", "times", "slip"),
+                                   "From theta − h to theta + h it is 2h.", "divisor", "h", "none",
+                                   "2", "h/2", "4h", "h2", "times", "slip"),
     "sign turned": _m("The sign is turned.", "What lies above minus what lies below.", "sign"),
     "sum instead of difference": _m("The two values are added.", "Their difference is the slope.",
                                     "sign"),
@@ -4505,9 +4509,10 @@ _add("numeric_gradient", "03", "Prove it", 3, _numeric_gradient, {
     "added up": _m("The components are added up.", "One number for each parameter is asked for.",
                    "end"),
 }, ("Nudge one parameter: how does f change?",
-    "theta (P,) → (P,). For each i: (f(theta + h e_i) − f(theta − h e_i)) / 2h. theta is afterwards "
-    "as it was.",
-    "f = θ₁² + 3θ₂ at (1, 2), h = 0.1: (1.21 − 0.81)/0.2 = 2 and 3·(2.1 − 1.9)/0.2 = 3. So (2, 3)."),
+    "theta (P,) → (P,). For each i: (f(theta + h e_i) − f(theta − h e_i)) / 2h. theta is "
+    "afterwards as it was.",
+    "f = θ₁² + 3θ₂ at (1, 2), h = 0.1: (1.21 − 0.81)/0.2 = 2 and 3·(2.1 − 1.9)/0.2 = 3: "
+    "(2, 3)."),
      "Slow, and it knows nothing of backpropagation: a judge that can't make the same mistake.",
      cases=_cases_numeric_gradient, tolerance=3e-7, restores=True)
 
@@ -4602,7 +4607,7 @@ _add("minibatches", "03", "The training loop", 2, _minibatches, {
 _add("weighted_mean", "03", "The training loop", 1, _weighted_mean, {
     "divided by the number of batches": _m(
         "You divide by the number of batches.",
-        "A short batch has fewer images and should count less.", "how"),
+        "A short batch has fewer images and should count less.", "how", "values", "images"),
     "means added up as if they were sums": _m(
         "The means are added up as if they were sums.",
         "A mean stands for as many images as its batch has.", "how"),
@@ -4680,8 +4685,8 @@ _add("momentum", "03", "Six rules", 2, _momentum, {
                           "It is no average, so there is nothing to correct.", "step"),
 }, ("A ball that rolls: it keeps some of its speed.",
     "v ← βv + g, kept in state; θ ← θ − η v.",
-    "g = (1, 2) twice, β = 0.9, η = 0.1, theta = (0, 0): v = (1, 2), theta = (−0.1, −0.2); then v = "
-    "(1.9, 3.8), theta = (−0.29, −0.58)."),
+    "g = (1, 2) twice, β = 0.9, η = 0.1, theta = (0, 0): v = (1, 2), theta = (−0.1, −0.2); then v "
+    "= (1.9, 3.8), theta = (−0.29, −0.58)."),
      "Where gradients agree the steps grow up to ten times; where they alternate they cancel.",
      **_RULE)
 
@@ -4766,8 +4771,8 @@ _add("adam", "03", "Six rules", 4, _adam, {**_ADAM, **_ADAM_ALONE},
      ("Momentum and RMSprop together, and a correction for averages that start at 0.",
       "m ← β₁m + (1−β₁) g, s ← β₂s + (1−β₂) g², both in state, t too; m̂ = m/(1−β₁ᵗ), "
       "ŝ = s/(1−β₂ᵗ); θ ← θ − η m̂/(√ŝ + ε).",
-      "First step, g = (1, −10), η = 0.1, theta = (0, 0): m = (0.1, −1), s = (0.001, 0.1), m̂ = (1, "
-      "−10), ŝ = (1, 100), theta = (−0.1, 0.1)."),
+      "First step, g = (1, −10), η = 0.1, theta = (0, 0): m = (0.1, −1), s = (0.001, 0.1), m̂ = "
+      "(1, −10), ŝ = (1, 100), theta = (−0.1, 0.1)."),
      "The first step is as long as the learning rate, in every direction: the correction's doing.",
      **_RULE, **_NO_FIRST_STEP)
 
@@ -4780,7 +4785,8 @@ _add("nadam", "03", "Six rules", 4, _nadam, {
       "First step, g = (1, −10), η = 0.1: μ₁ = 0.45007, μ₂ = 0.45015, m = (0.1, −1), ŝ = (1, 100). "
       "0.45015·0.1/(1 − 0.2026) + 0.54993·1/(1 − 0.45007) = 0.0565 + 1 = 1.0565, so theta moves by "
       "(−0.10565, 0.10565)."),
-     "PyTorch's definition, to the last digit. Three others go by the same name.", **_RULE, **_NO_FIRST_STEP)
+     "PyTorch's definition, to the last digit. Three others go by the same name.", **_RULE,
+     **_NO_FIRST_STEP)
 
 _add("accuracy", "05", "The accuracy", 1, _accuracy, {
     "more than one half for the true class": _m(
@@ -4855,8 +4861,8 @@ _add("confusion_matrix", "05", "Which classes are mixed up", 2, _confusion_matri
 
 _add("precision_recall", "05", "Precision and recall", 2, _precision_recall, {
     "the two swapped": _m("Precision and recall are exchanged.",
-                          "Precision: of those called k, how many are. Recall: of those that are k, "
-                          "how many were called so. Rows are true, columns predicted.", "which"),
+                          "Precision: of those called k, how many are. Recall: of those that are "
+                          "k, how many were called so. Rows are true, columns predicted.", "which"),
     "0/0 not caught": _m("0 is divided by 0.",
                          "A class that is never predicted, or never true, gets 0.", "empty"),
     "1 where there is nothing to divide": _m("Where there is nothing to divide you return 1.",
@@ -4887,8 +4893,8 @@ _add("precision_recall", "05", "Precision and recall", 2, _precision_recall, {
                                      "Precision and recall are asked for.", "end which",
                                      "precision", "recall"),
 }, ("Of those called a shirt, how many are? Of the shirts, how many were called so?",
-    "matrix (K, K), rows true → precision and recall, (K,) each. Diagonal over column sum, diagonal "
-    "over row sum; 0 where the sum is 0.",
+    "matrix (K, K), rows true → precision and recall, (K,) each. Diagonal over column sum, "
+    "diagonal over row sum; 0 where the sum is 0.",
     "matrix (1, 1; 0, 2): precision (1/1, 2/3), recall (1/2, 2/2)."),
      "One column sum, one row sum, and no division by 0.",
      cases=_cases_precision_recall, read=reader_of("precision", "recall"),
@@ -4991,8 +4997,8 @@ _add("dropout", "08", "Dropout", 2, _dropout, {
     **{name: mistake._replace(group="rng scale keep mask order draw use")
        for name, mistake in _GENERATORS.items()},
 }, ("Switch some neurons off, and let the others speak louder.",
-    "a of any shape → out and mask of that shape. mask True with probability 1 − rate; out = a/(1 − "
-    "rate) where True, else 0. " + _RNG_HINT,
+    "a of any shape → out and mask of that shape. mask True with probability 1 − rate; out = a/(1 "
+    "− rate) where True, else 0. " + _RNG_HINT,
     "a = (1, 2; 3, 4), rate = 0.5, mask = (True, False; False, True): out = (2, 0; 0, 8)."),
      "The scaling is done while training, so nothing changes when the network is used.",
      examine=_examine_dropout)
