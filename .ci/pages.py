@@ -77,8 +77,8 @@ details.code summary { cursor: pointer; color: #555; font-size: .85rem; }
 """ + HtmlFormatter().get_style_defs(".highlight")
 
 
-# A notebook's number, the question it answers and its minutes in the README's table.
-ROW = re.compile(r"^\| \[(\d\d) [^|]*\| ([^|]*?) \|[^|]*\| ([^|]*?) \|", re.M)
+# A notebook's number and the question it answers in the README's table.
+ROW = re.compile(r"^\| \[(\d\d) [^|]*\| ([^|]*?) \|", re.M)
 
 # An output's forms, the richest first.
 FORMS = (
@@ -314,8 +314,7 @@ def frame(title: str, body: str) -> str:
 # ── Index and report ──────────────────────────────────────────────────────────────────────────────
 
 INDEX = """<p>A neural network written from scratch in NumPy, and what real experiments say about
-how it learns: one notebook a card, with its question, minutes on two cores, best picture and
-result.</p>
+how it learns: one notebook a card, with its question, best picture and result.</p>
 <p><a href="report.html">Notebooks 01–07 as one report</a></p>"""
 REPORT = """<p>The report of the first assignment of CS6910/DA6401, made from notebooks 01 to 07 of
 the <a href="index.html">Backprop Workbook</a>. Every number and picture comes out of code, which is
@@ -358,9 +357,8 @@ def readme() -> str:
 
 
 def about(page: Page) -> str:
-    """The question that a notebook answers and its minutes, from the README's table."""
-    rows = {number: (question, minutes) for number, question, minutes in ROW.findall(readme())}
-    return "{} · {} minutes".format(*rows[page.number]) if page.number in rows else ""
+    """The question that a notebook answers, from the README's table."""
+    return dict(ROW.findall(readme())).get(page.number, "")
 
 
 def card(page: Page) -> Iterator[dict]:
@@ -393,7 +391,7 @@ def build_pages(source: Path, output: Path | None = None) -> int:
         write_whole(target, frame(title_of(page), back + body))
         cards += card(page)
         if page.number in IN_THE_REPORT:
-            question = escape(about(page).split(" · ")[0])
+            question = escape(about(page))
             contents.append(
                 f'<li><a href="#{path.stem}">{numbered_title(page)}</a> {question}</li>'
             )

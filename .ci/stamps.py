@@ -25,13 +25,17 @@ def section(text: str, name: str, body: str) -> str:
 
 
 def minutes(page: Page) -> float:
-    """How long a notebook took when its outputs were refreshed; 0 where it never was."""
+    """How long a notebook took when its outputs were refreshed; 0 where it never was.
+
+    On whatever machine did so, beside whatever else it did: it orders a test run, and no page shows
+    it.
+    """
     return page.notebook.metadata.get("workbook", {}).get("minutes", 0)
 
 
 def notebook_table(readme: str) -> str:
     """The README's table. Question and lesson are kept as written there; the rest is generated."""
-    rows = ["| notebook | question | what you learn | minutes | result |", "|---|---|---|---|---|"]
+    rows = ["| notebook | question | what you learn | result |", "|---|---|---|---|"]
     for path in notebook_paths():
         page = Page.read(path)
         title = notebook_rules.headings(page.notebook.cells[0].source)[0][1]
@@ -41,7 +45,7 @@ def notebook_table(readme: str) -> str:
         cells = notebook_rules.tagged(page, "headline")
         headline = notebook_rules.data_of(cells[0], "text/markdown") if cells else None
         result = " ".join((headline or "").split()).replace("|", "\\|")
-        rows.append(f"| {link} | {question} | {lesson} | {minutes(page) or ''} | {result} |")
+        rows.append(f"| {link} | {question} | {lesson} | {result} |")
     return "\n".join(rows)
 
 
