@@ -251,10 +251,15 @@ def pytest(*arguments: str, **environment: str) -> int:
 
 
 def unit_tests(marked: str) -> int:
-    """Run the unit tests of a marker expression, on each core the next one."""
+    """Run the unit tests of a marker expression, one process a core.
+
+    Quick tests go file by file, as those of a file share what they build. Slow ones share little
+    and are few: whoever is idle takes the next one.
+    """
     print(f"\nUnit tests that are {marked}", flush=True)
     workers = min(kernels.available_cores(), 4)
-    return pytest(f"-n{workers}", "--dist=worksteal", "-p", "no:nbval", "-m", marked, "tests")
+    order = "worksteal" if marked == "slow" else "loadfile"
+    return pytest(f"-n{workers}", f"--dist={order}", "-p", "no:nbval", "-m", marked, "tests")
 
 
 def nbval(paths: list[Path]) -> int:

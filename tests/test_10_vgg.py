@@ -247,6 +247,7 @@ def test_a_closed_door_fails_at_once(book: SimpleNamespace, hub: Path, direct: N
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_given_up(
     book: SimpleNamespace, hub: Path, direct: None
 ) -> None:
@@ -256,6 +257,7 @@ def test_a_server_that_never_answers_is_given_up(
             book.official_weights(url)
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_a_download_that_would_take_too_long_is_not_begun(
     book: SimpleNamespace, hub: Path, direct: None, slow_server: str

@@ -105,6 +105,7 @@ def test_a_copy_has_views_of_its_own_arrays(duplicate) -> None:
     assert not np.array_equal(twin.forward(x), before)
 
 
+@pytest.mark.slow
 def test_a_network_goes_to_another_process_and_back() -> None:
     network = filled([7, 5, 4], "tanh")
     twin, other = joblib.Parallel(n_jobs=2)(joblib.delayed(copy.copy)(network) for _ in range(2))
@@ -710,6 +711,7 @@ Network([4, 3], seed=9).save(sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_saving_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "network.npz"
     old = filled([4, 3])
@@ -729,6 +731,7 @@ def loss_in_a_worker(network: Network, x: np.ndarray, y: np.ndarray) -> tuple[fl
     return network.loss_and_gradient(x, y), int(network.parameters.nbytes)
 
 
+@pytest.mark.slow
 def test_a_network_over_a_megabyte_trains_in_a_worker_of_joblib() -> None:
     """joblib hands arrays of that size over as memory maps that cannot be written."""
     network, rng = Network([784, 400, 10]), np.random.default_rng(0)

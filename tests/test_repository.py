@@ -96,7 +96,13 @@ def test_tested_versions_lie_in_the_declared_ranges(name: str) -> None:
     assert outside == {}
 
 
-PACKAGE_OF = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
+PACKAGE_OF = {  # where it is not the module's name
+    "sklearn": "scikit-learn",
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "pypandoc": "pypandoc_binary",
+    "IPython": "ipython",
+}
 BROUGHT_ALONG = {"packaging"}  # by pytest and many others
 
 

@@ -1182,7 +1182,9 @@ BAD_PARAMETERS = [
 
 
 @pytest.mark.parametrize("method", ["random", "bayes", "grid"])
-@pytest.mark.parametrize(("name", "entry", "says"), BAD_PARAMETERS, ids=lambda value: str(value).split(" at 0x")[0])
+@pytest.mark.parametrize(
+    ("name", "entry", "says"), BAD_PARAMETERS, ids=lambda value: str(value).split(" at 0x")[0]
+)
 def test_an_entry_without_local_equivalent_is_refused_by_name(name, entry, says, method, reports):
     with pytest.raises((ValueError, TypeError)) as caught:
         go(sweep(method, parameters={name: entry}), 2)
