@@ -475,15 +475,14 @@ def _overflowed(exercise: Exercise, cases: tuple[Case, ...], theirs: list[_Outco
 def _evidence(exercise: Exercise, cases: tuple[Case, ...], ours: tuple[_Outcome, ...],
               theirs: list[_Outcome], fine: list[bool]) -> str:
     """What differs, in numbers: a constant factor where there is one, else the first values."""
-    factors = []
-    for case, right, mine in zip(cases, ours, theirs, strict=True):
-        factor = _factor(right, mine, exercise.tolerance)
-        if factor is not None and abs(factor - 1) > 1e-6:
-            factors.append((case.about, factor))
     several = [i for i, good in enumerate(fine) if not good and theirs[i].error is None]
-    if len(factors) > 1 and len(factors) == len(several):
-        shown = [f"{_times(factor)} ours {about}" for about, factor in factors[:2]]
+    factors = _factors(exercise, ours, theirs, several)
+    if len(factors) > 1:
+        shown = [f"{_times(factor)} ours {cases[i].about}" for i, factor in factors[:2]]
         return f"You get {shown[0]}, {shown[1]}."
+    part = _scaled_part(exercise, cases, ours, theirs, several)
+    if part:
+        return part
     for i in several:
         text = _first_difference(cases[i], ours[i], theirs[i], exercise.tolerance)
         if text:
@@ -493,6 +492,47 @@ def _evidence(exercise: Exercise, cases: tuple[Case, ...], ours: tuple[_Outcome,
             return (f"It stops {case.about} with {type(mine.error).__name__}; "
                     f"{sum(fine)} of {len(cases)} cases are right.")
     return ""
+
+
+def _factors(exercise: Exercise, ours: tuple[_Outcome, ...], theirs: list[_Outcome],
+             several: list[int]) -> list[tuple[int, float]]:
+    """The factor of each of these cases, where all have one that tells something."""
+    factors = [(i, _factor(ours[i], theirs[i], exercise.tolerance)) for i in several]
+    if not factors or any(factor is None or abs(factor - 1) < 1e-3 for _, factor in factors):
+        return []
+    single = all(part.size == 1 for i in several for part in ours[i].parts.values())
+    alike = max(f for _, f in factors) - min(f for _, f in factors) < 1e-4
+    # Any two numbers have a quotient; it says something only when it is simple.
+    if single and not (alike and len(factors) > 1) and not all(_simple(f) for _, f in factors):
+        return []
+    return factors
+
+
+def _simple(factor: float) -> bool:
+    return factor != 0 and min(abs(f - round(f)) for f in (factor, 1 / factor)) < 1e-3
+
+
+def _scaled_part(exercise: Exercise, cases: tuple[Case, ...], ours: tuple[_Outcome, ...],
+                 theirs: list[_Outcome], several: list[int]) -> str:
+    """Of several arrays the first that differs, if it is ours times a simple number."""
+    found = []
+    for i in several:
+        if theirs[i].parts is None or len(ours[i].parts) < 2:
+            return ""
+        for name, right in ours[i].parts.items():
+            mine = theirs[i].parts.get(name)
+            if mine is None or mine.shape != right.shape:
+                return ""
+            if _close(mine, right, exercise.tolerance):
+                continue
+            factor = _factor(_Outcome({name: right}), _Outcome({name: mine}), exercise.tolerance)
+            if factor is None or right.size < 2 or not _simple(factor):
+                return ""
+            found.append((name, f"{_times(factor)} ours {cases[i].about}"))
+            break
+    if len(found) < 2 or found[0][0] != found[1][0] or "theta" in found[0][0]:
+        return ""
+    return f"Your {found[0][0]} is {found[0][1]}, {found[1][1]}."
 
 
 def _factor(right: _Outcome, mine: _Outcome, tolerance: float) -> float | None:
@@ -517,7 +557,7 @@ def _times(factor: float) -> str:
         below = round(1 / abs(factor))
         return f"{'−' if factor < 0 else ''}1/{below} times" if below != 1 else (
             "−1 times" if factor < 0 else "1 times")
-    return f"{_number(round(factor, 4)).replace('-', '−')} times"
+    return f"{_number(round(factor, 4))} times"
 
 
 def _first_difference(case: Case, right: _Outcome, mine: _Outcome, tolerance: float) -> str:
@@ -527,7 +567,7 @@ def _first_difference(case: Case, right: _Outcome, mine: _Outcome, tolerance: fl
         return f"{case.about[:1].upper()}{case.about[1:]}: {mine.misfit}"
     if mine.parts is None:
         return ""
-    begin = case.about[:1].upper() + case.about[1:]
+    begin = case.about[:1].upper() + case.about[1:] + ","
     missing = [name for name in right.parts if name not in mine.parts]
     if missing:
         return f"{begin} {len(mine.parts)} arrays come back where {len(right.parts)} are wanted."
@@ -545,9 +585,13 @@ def _first_difference(case: Case, right: _Outcome, mine: _Outcome, tolerance: fl
         with np.errstate(all="ignore"):
             off = ~(np.abs(a - b) <= tolerance * max(np.abs(a).max(), 0.05))
         off |= ~np.isfinite(a) & ~np.equal(a, b)
+        mine, wanted = b[off][:3], a[off][:3]
+        digits = 4 if np.abs(mine - wanted).max() > 2e-3 * np.abs(wanted).max() else 8
+        more = ", …" if np.count_nonzero(off) > 3 else ""
         if a.ndim == 0:
-            return f"{begin} {what} {_number(b)} where we get {_number(a)}."
-        return (f"{begin} {what} {_few(b[off], 3)} where we get {_few(a[off], 3)} "
+            return f"{begin} {what} {_number(b, digits)} where we get {_number(a, digits)}."
+        return (f"{begin} {what} {_few(mine, 3, digits)}{more} where we get "
+                f"{_few(wanted, 3, digits)}{more} "
                 f"({np.count_nonzero(off)} of {a.size} numbers differ).")
     return ""
 
@@ -573,9 +617,9 @@ def _unknown(exercise: Exercise, cases: tuple[Case, ...], ours: tuple[_Outcome, 
                 "The shape is not the one that is asked for.", text,
                 "It is ours with rows and columns exchanged." if turned else "", _where(exercise)))
     wrong = [i for i, good in enumerate(fine) if not good]
-    factors = [_factor(ours[i], theirs[i], exercise.tolerance) for i in wrong]
+    factors = [factor for _, factor in _factors(exercise, ours, theirs, wrong)]
     evidence = _evidence(exercise, cases, ours, theirs, fine)
-    if all(factor is not None for factor in factors):
+    if factors:
         if all(abs(factor + 1) < 1e-4 for factor in factors):
             return Verdict("wrong", (), _sentences("Everything has the opposite sign.", evidence,
                                                    _where(exercise)))

@@ -187,9 +187,10 @@ def read_gradients(value: Any) -> dict[str, Array]:
     weights, biases = as_sequence(value, "two lists, for weights and for biases", 2)
     weights = as_sequence(weights, "a list of weight gradients")
     biases = as_sequence(biases, "a list of bias gradients")
-    found = {f"W{i + 1}": to_array(w, f"W{i + 1}") for i, w in enumerate(weights)}
-    found |= {f"b{i + 1}": to_array(b, f"b{i + 1}") for i, b in enumerate(biases)}
-    return dict(sorted(found.items(), key=lambda item: (-int(item[0][1:]), item[0])))
+    both = [(f"gradient of {letter}{i + 1}", i, one)
+            for letter, some in (("W", weights), ("b", biases)) for i, one in enumerate(some)]
+    return {name: to_array(one, f"the {name}")
+            for name, _, one in sorted(both, key=lambda entry: -entry[1])}
 
 
 def read_trajectory(value: Any) -> dict[str, Array]:
@@ -2133,18 +2134,18 @@ def _cases_weighted_mean(rng):
     return cases
 
 
-def _few(values: Any, most: int = 6) -> str:
+def _few(values: Any, most: int = 6, digits: int = 4) -> str:
     """Some numbers as a message shows them."""
     values = list(np.asarray(values).ravel())
-    shown = ", ".join(_number(v) for v in values[:most])
+    shown = ", ".join(_number(v, digits) for v in values[:most])
     return shown + (", …" if len(values) > most else "")
 
 
-def _number(value: Any) -> str:
+def _number(value: Any, digits: int = 4) -> str:
     value = float(value)
-    if value == int(value) if np.isfinite(value) else False:
-        return f"{int(value)}" if abs(value) < 1e15 else f"{value:.3g}"
-    return f"{value:.4g}"
+    if np.isfinite(value) and value == int(value) and abs(value) < 1e15:
+        return f"{int(value)}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")
 
 
 # ── 03: six update rules ──────────────────────────────────────────────────────────────────────────
@@ -2622,7 +2623,8 @@ def _accuracy(p, y, wrong):
 
 def _cases_accuracy(rng):
     cases = []
-    for n, k in ((30, 4), (5, 5), (17, 3), (40, 6)):
+    # Many images: a share of few is soon some other share too.
+    for n, k in ((97, 4), (5, 5), (83, 3), (131, 6), (149, 10)):
         p, y = _predictions(rng, n, k)
         # Hits and misses on both sides of one half, whatever is drawn; nothing at 0.5 itself.
         p[3, :] = 0.25 / (k - 1)

