@@ -13,6 +13,7 @@ from notebook_rules import BADGE, ROOT, Page, repository_address
 from pages import write_whole
 
 SETUP_PATH = ROOT / ".ci" / "setup_cell.py"
+FIRST_NOTEBOOK = "notebooks/01_look_at_the_data.ipynb"
 
 
 def section(text: str, name: str, body: str) -> str:
@@ -55,6 +56,19 @@ def question_nine(address: str, report: str) -> str:
     return f"- Code: {code}\n- W&B report: {report or 'add `REPORT=https://…` to the same command'}"
 
 
+def badges(address: str) -> str:
+    """The README's badges: the first notebook in Colab, and the whole workbook on Binder."""
+    if not address:
+        return ""
+    name, branch = address.removeprefix("https://github.com/"), notebook_rules.BRANCH
+    colab = f"https://colab.research.google.com/github/{name}/blob/{branch}/{FIRST_NOTEBOOK}"
+    binder = f"https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab/tree/notebooks"
+    return (
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
+        f"[![Open on Binder](https://mybinder.org/badge_logo.svg)]({binder})"
+    )
+
+
 def report_address() -> str:
     """The address of the W&B report, as stamped; "" before."""
     found = re.search(r'^Report = "(.*)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
@@ -64,6 +78,7 @@ def report_address() -> str:
 def readme_text() -> str:
     """README.md with its generated sections up to date."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = section(text, "badges", badges(repository_address()))
     text = section(text, "notebooks", notebook_table(text))
     return section(text, "question-9", question_nine(repository_address(), report_address()))
 

@@ -196,8 +196,11 @@ def publish(folder: Path, complete: bool) -> None:
         for key, entry in fresh.items()
     ]
     new_histories = [{"key": key, **row} for key, entry in fresh.items() for row in entry["rows"]]
-    trainings = pd.concat([trainings, pd.DataFrame(new_trainings, columns=trainings.columns)])
-    histories = pd.concat([histories, pd.DataFrame(new_histories, columns=histories.columns)])
+    if fresh:  # an empty table would lend its column types to the whole
+        trainings = pd.concat([trainings, pd.DataFrame(new_trainings)] if len(trainings)
+                              else [pd.DataFrame(new_trainings)])[list(trainings.columns)]
+        histories = pd.concat([histories, pd.DataFrame(new_histories)] if len(histories)
+                              else [pd.DataFrame(new_histories)])[list(histories.columns)]
 
     (STORE / "networks").mkdir(parents=True, exist_ok=True)
     for kind, place in (("network", STORE / "networks"), ("arrays", STORE)):
