@@ -1659,13 +1659,18 @@ def train_config(config: Config, data: Dataset, *, networks: bool = True, record
     if on_epoch is not None:
         _check_callable(on_epoch, "on_epoch")
     data_digest = data.digest()
+    replayed_epochs = 0
     # whoever may stop at any epoch and wants the network of that epoch has to train
     if not (networks and on_epoch):
-        found = _look_up(full, data_digest, networks, recorded)
+        found = _look_up(full, data_digest, networks, recorded, may_stop=on_epoch is not None)
         if found is not None:
-            return _replay(found, full, on_epoch)
+            answer = _replay(found, full, on_epoch)
+            if answer is not None:
+                return answer
+            replayed_epochs = len(found.rows)  # it was stopped there, and this one goes on
     key = _training_key(full, data_digest)
-    return _train_and_keep(full, data, key, reports_folder(), networks, on_epoch, progress)
+    return _train_and_keep(full, data, key, reports_folder(), networks, on_epoch, progress,
+                           replayed_epochs)
 
 
 def _progress_bar(total: int, wanted: bool, unit: str = "epoch") -> Any:
@@ -1988,9 +1993,12 @@ class _Stored(NamedTuple):
     network: Network | None
 
 
-def _look_up(full_config: Config, data_digest: str, networks: bool, recorded: bool
-             ) -> _Stored | None:
-    """The stored training that answers a configuration, or None where there is none."""
+def _look_up(full_config: Config, data_digest: str, networks: bool, recorded: bool,
+             may_stop: bool = False) -> _Stored | None:
+    """The stored training that answers a configuration, or None where there is none.
+
+    may_stop : a shorter one will do for a start, as ``on_epoch`` may stop where that was stopped
+    """
     if _uses_own_entries(full_config) or (_is_fresh() and not recorded):
         return None
     key = _training_key(full_config, data_digest)
@@ -2000,9 +2008,13 @@ def _look_up(full_config: Config, data_digest: str, networks: bool, recorded: bo
         _say_once(f"The code that trains has changed (its digest is {numerics_digest()}): the "
                   "recorded trainings are not those of this code, and everything trains anew.")
     epochs = full_config["epochs"]
+    shorter = None
     for folder, read in ((reports_folder() / "store", _read_local), (tracked, _read_tracked)):
         found = read(folder, key)
-        if found is None or (len(found.rows) < epochs and not found.diverged):
+        if found is None:
+            continue
+        if len(found.rows) < epochs and not found.diverged:
+            shorter = found if may_stop else None
             continue
         found = found._replace(rows=found.rows[:epochs],
                                diverged=found.diverged and len(found.rows) < epochs)
@@ -2015,7 +2027,11 @@ def _look_up(full_config: Config, data_digest: str, networks: bool, recorded: bo
             _note("used", kind="history", key=key)
             _note("used", kind="network", key=path.stem)
             return found._replace(network=Network.load(path))
-    return None if networks else _read_grid(full_config, data_digest)
+    of_the_grid = None if networks else _read_grid(full_config, data_digest)
+    if of_the_grid is None and shorter is not None:
+        _note("used", kind="history", key=key)
+        return shorter
+    return of_the_grid
 
 
 def _read_local(folder: Path, key: str) -> _Stored | None:
@@ -2133,8 +2149,11 @@ def _read_grid(full_config: Config, data_digest: str) -> _Stored | None:
 
 
 def _replay(found: _Stored, full_config: Config, on_epoch: OnEpoch
-            ) -> tuple[Network | None, pd.DataFrame]:
-    """Return a stored training as if it had just run: calls ``on_epoch``, raises Diverged."""
+            ) -> tuple[Network | None, pd.DataFrame] | None:
+    """Return a stored training as if it had just run: calls ``on_epoch``, raises Diverged.
+
+    None when the stored one ends before its last epoch and ``on_epoch`` did not stop there.
+    """
     rows = []
     for row in found.rows:
         rows.append({**row, "epoch": int(row["epoch"])})
@@ -2143,23 +2162,28 @@ def _replay(found: _Stored, full_config: Config, on_epoch: OnEpoch
     else:
         if found.diverged:
             raise Diverged(_divergence(len(rows) + 1, full_config["learning_rate"]))
+        if len(rows) < full_config["epochs"]:
+            return None
     history = pd.DataFrame(rows, columns=list(_METRICS))
     history.attrs["recorded"] = found.day
     return found.network, history
 
 
 def _train_and_keep(full_config: Config, data: Dataset, key: str, folder: Path,
-                    networks: bool, on_epoch: OnEpoch = None, progress: bool = False
-                    ) -> tuple[Network | None, pd.DataFrame]:
+                    networks: bool, on_epoch: OnEpoch = None, progress: bool = False,
+                    replayed_epochs: int = 0) -> tuple[Network | None, pd.DataFrame]:
     """Train now, and keep the result in a local store, so that the next call finds it.
 
     networks : whether to keep and return the network, or its history alone
+    replayed_epochs : how many epochs ``on_epoch`` has seen already, from the store
     """
     rows: list[dict[str, float]] = []
 
     def keep_row(row: dict[str, float]) -> bool | None:
         rows.append(row)
-        return None if on_epoch is None else on_epoch(dict(row))
+        if on_epoch is None or row["epoch"] <= replayed_epochs:
+            return None
+        return on_epoch(dict(row))
 
     keeps = not _uses_own_entries(full_config)
     start = time.process_time()
@@ -2330,7 +2354,9 @@ def train_many(configs: Iterable[Config], data: Dataset, *, networks: bool = Tru
     results = []
     for number, full in enumerate(full_configs):
         if number in found:
-            network, history = _replay(found[number], full, None)
+            answer = _replay(found[number], full, None)
+            assert answer is not None  # only whole ones were looked up
+            network, history = answer
         else:
             network, history = next(trained)
         results.append((network, history.assign(**full)))

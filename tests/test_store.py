@@ -131,6 +131,25 @@ def test_stored_rows_reach_on_epoch_which_may_stop(folder: Path) -> None:
     assert len(trained(folder)) == 1
 
 
+def test_a_run_that_was_stopped_answers_one_that_stops_there_and_starts_one_that_goes_on(
+    folder: Path,
+) -> None:
+    config = {**CONFIG, "epochs": 4}
+    expected = train_config({**config, "seed": 0}, small(), on_epoch=lambda row: False)[1]
+    shutil.rmtree(folder)
+    for last in (2, 2, 1, 3):
+        seen: list[dict] = []
+
+        def stop(row: dict, last: int = last, seen: list[dict] = seen) -> bool:
+            seen.append(row)
+            return row["epoch"] == last
+
+        _, history = train_config(config, small(), networks=False, on_epoch=stop)
+        assert [row["epoch"] for row in seen] == list(range(1, last + 1))
+        assert history[RESULTS[:5]].equals(expected[RESULTS[:5]].head(last))
+    assert len(trained(folder)) == 2, "the first of two epochs, and that of three"
+
+
 def test_whoever_may_stop_and_wants_the_network_gets_that_epochs_network() -> None:
     train_config({**CONFIG, "epochs": 4}, small())
     network, history = train_config({**CONFIG, "epochs": 4}, small(),
