@@ -2824,7 +2824,8 @@ def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None =
         as ``postgresql+psycopg://user@host/sweeps``. A journal or an SQLite file serves one call at
         a time; a database server serves any number of machines, which share the runs out. A study
         belongs to this sweep, data, seed and numerics alone. Called again after a crash, the sweep
-        goes on where it stopped.
+        goes on where it stopped. Online: the address ENTITY/PROJECT/ID of a sweep that another
+        machine began, to take runs from it; None begins one and prints its address.
     seed : of the plan, the weights and the shuffling
 
     Grid and random run the same configurations whatever the number of workers. Returns one row a
@@ -2839,6 +2840,7 @@ def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None =
     space = _search_space(sweep)
     count, seed = _plain(count), _plain(seed)
     _check(workers=1 if workers is None else workers, seed=seed)
+    check_scalar(project, "project", str)
     _check_number(count, "count", Integral, 1)
     count = min(count, sweep.get("run_cap") or count)
     _check_number(count, "count", Integral, 1, _number_of_configurations(space))
@@ -2861,13 +2863,14 @@ def run_sweep(sweep: Config, data: Dataset, *, count: int, workers: int | None =
                       study_name=study_name, project=project, notes=sweep.get("description"),
                       folder=reports_folder().absolute(), mode=mode, process=os.getpid(),
                       environment={name: value for name, value in os.environ.items()
-                                   if name.startswith("WORKBOOK_")}, token=os.urandom(8).hex())
+                                   if name.startswith("WORKBOOK_")},
+                      heartbeat=_HEARTBEAT_SECONDS, token=os.urandom(8).hex())
     if mode == "online":
-        if storage is not None or workers not in (None, 1):
-            raise ValueError("storage and workers are for sweeps on this machine: with "
-                             "WANDB_MODE=online, W&B's server keeps the runs, and one agent runs "
-                             "here (start more with `wandb agent`)")
-        return _run_online(sweep, call, data, count)
+        if workers not in (None, 1):
+            raise ValueError("workers must be 1 with WANDB_MODE=online, where one agent runs here; "
+                             f"got {workers}: start more processes, with the sweep's address as "
+                             "storage")
+        return _run_online(sweep, call, data, count, storage)
 
     location, file = _storage_location(storage)
     if location.startswith("sqlite"):
@@ -2898,6 +2901,7 @@ class _SweepCall(NamedTuple):
     mode: str  # W&B's
     process: int  # that called
     environment: dict[str, str]  # WORKBOOK_…
+    heartbeat: int  # seconds
     token: str  # of this call alone
 
 
@@ -2945,6 +2949,8 @@ def _plain(value: Any) -> Any:
     kept = str | bytes | range | set | frozenset
     if isinstance(value, Collection) and not isinstance(value, kept):
         return [_plain(entry) for entry in value]
+    if isinstance(value, Real) and not isinstance(value, int | float):  # a Fraction, say
+        return int(value) if isinstance(value, Integral) else float(value)
     return value
 
 
@@ -3059,11 +3065,12 @@ def _parameter(name: str, spec: dict[str, Any]) -> _Parameter:
     if kind in ("constant", "categorical"):
         values = [spec["value"]] if kind == "constant" else spec["values"]
         if not isinstance(values, list | range) or len(values) == 0:
-            raise ValueError(f"values must be a list, range or array with something in it, not "
-                             f"{type(values).__name__}")
+            raise ValueError("values must be a list, range or array with something in it; got the "
+                             f"{type(values).__name__} {reprlib.repr(values)}")
         if isinstance(values, range):  # its ends stand for all: it may be long
             least, most = sorted((values[0], values[-1]))
-            return _checked(name, _Parameter(IntDistribution(least, most, step=abs(values.step))))
+            return _checked(name, kind,
+                            _Parameter(IntDistribution(least, most, step=abs(values.step))))
         seen = set()
         for value in values:
             _check(**{name: value})
@@ -3082,7 +3089,7 @@ def _parameter(name: str, spec: dict[str, Any]) -> _Parameter:
     if is_log and low <= 0:
         raise ValueError(f"min must be more than 0 for {kind}; {low} has no logarithm")
     if kind == "int_uniform":
-        return _checked(name, _Parameter(IntDistribution(low, high)))
+        return _checked(name, kind, _Parameter(IntDistribution(low, high)))
     if kind.startswith("q_"):
         step = spec.get("q", 1)
         _check_number(step, "q", Real, 0, None, "neither")
@@ -3090,14 +3097,14 @@ def _parameter(name: str, spec: dict[str, Any]) -> _Parameter:
         first, last = math.ceil(Fraction(str(low)) / exact), math.floor(Fraction(str(high)) / exact)
         if first > last:
             raise ValueError("min and max have no multiple of q between them")
-        return _checked(name, _Parameter(IntDistribution(first, last, log=is_log),
-                                         step if isinstance(step, int) else exact))
+        return _checked(name, kind, _Parameter(IntDistribution(first, last, log=is_log),
+                                               step if isinstance(step, int) else exact))
     if isinstance(_CONFIG_DEFAULTS[name], int):
         raise ValueError(f"{name} is an integer, and {kind} draws fractions, too: take int_uniform "
                          "or q_uniform")
     if name == "learning_rate" and low == 0:  # which it never is; nor is what is drawn here
         low = math.nextafter(0, 1)
-    return _checked(name, _Parameter(FloatDistribution(float(low), float(high), log=is_log)))
+    return _checked(name, kind, _Parameter(FloatDistribution(float(low), float(high), log=is_log)))
 
 
 def _usual_distribution(spec: dict[str, Any]) -> str:
@@ -3110,13 +3117,14 @@ def _usual_distribution(spec: dict[str, Any]) -> str:
     return "int_uniform" if bounds and all(isinstance(b, int) for b in bounds) else "uniform"
 
 
-def _checked(name: str, parameter: _Parameter) -> _Parameter:
+def _checked(name: str, kind: str, parameter: _Parameter) -> _Parameter:
     """The parameter, if both ends of its range are values that its setting may have."""
     for bound, draw in (("min", parameter.distribution.low), ("max", parameter.distribution.high)):
         try:
             _check(**{name: parameter.value(draw)})
         except (ValueError, TypeError) as error:
-            raise ValueError(f"its {bound} gives {parameter.value(draw)!r}, and {error}") from None
+            raise ValueError(f"its {bound} gives {parameter.value(draw)!r} ({kind}), and "
+                             f"{error}") from None
     return parameter
 
 
@@ -3257,7 +3265,7 @@ def _held_alone(file: Path) -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=1)
-def _open_study(location: str, study_name: str, goal: str, token: str) -> Any:
+def _open_study(location: str, study_name: str, goal: str, heartbeat: int, token: str) -> Any:
     """An Optuna study in a journal or behind a URL; a new one where it isn't there yet.
 
     token : of a call of `run_sweep`, for which each process opens it once
@@ -3266,7 +3274,8 @@ def _open_study(location: str, study_name: str, goal: str, token: str) -> Any:
 
     is_journal = "://" not in location
     try:
-        storage = _open_journal(Path(location)) if is_journal else _open_database(location)
+        storage = (_open_journal(Path(location)) if is_journal
+                   else _open_database(location, heartbeat))
         return optuna.create_study(storage=storage, study_name=study_name, direction=goal,
                                    load_if_exists=True)
     except Exception as error:
@@ -3283,19 +3292,18 @@ def _open_study(location: str, study_name: str, goal: str, token: str) -> Any:
         raise ValueError(f"storage {shown} cannot be opened as an Optuna study ({why})") from None
 
 
-def _open_database(location: str) -> Any:
+def _open_database(location: str, heartbeat: int) -> Any:
     """Optuna's storage behind a URL. Of several machines that come first, one makes the tables."""
     from optuna.storages import RDBStorage
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-    # SQLite's file is held by one call at a time: nobody waits for its heartbeats.
-    heartbeat = None if location.startswith("sqlite") else _HEARTBEAT_SECONDS
+    # SQLite's file is held by one call at a time, which need not give signs of life.
+    signs = ({} if location.startswith("sqlite") else
+             {"heartbeat_interval": heartbeat, "grace_period": 3 * heartbeat})
     attempts = 5
     while True:
         try:
-            return RDBStorage(location, heartbeat_interval=heartbeat,
-                              grace_period=heartbeat and 3 * heartbeat,
-                              engine_kwargs={"pool_pre_ping": True})
+            return RDBStorage(location, engine_kwargs={"pool_pre_ping": True}, **signs)
         except (IntegrityError, ProgrammingError):  # another one was making them just now
             attempts -= 1
             if attempts == 0:
@@ -3384,7 +3392,7 @@ def _run_locally(call: _SweepCall, data: Dataset, location: str, plan: dict[str,
 
     alone : no other call has this storage, so that whatever runs in it was cut off
     """
-    study = _open_study(location, call.study_name, call.goal, call.token)
+    study = _open_study(location, call.study_name, call.goal, call.heartbeat, call.token)
     waits_for_others = False
     while plan.keys() - (results := _results(study)).keys():
         waiting = _fill_queue(study, call, plan, alone)
@@ -3395,7 +3403,7 @@ def _run_locally(call: _SweepCall, data: Dataset, location: str, plan: dict[str,
             if progress and not waits_for_others:
                 print("The last runs are under way in other processes; waiting for them.")
             waits_for_others = True
-            time.sleep(min(2, _HEARTBEAT_SECONDS))
+            time.sleep(min(2, call.heartbeat))
     return pd.DataFrame([results[key] for key in plan])
 
 
@@ -3411,17 +3419,20 @@ def _fill_queue(study: Any, call: _SweepCall, plan: dict[str, dict[str, Any]], a
         # On a server, heartbeats tell. A worker may have been killed before its first one.
         age = datetime.now() - trial.datetime_start
         never_began = ("begun" not in trial.user_attrs
-                       and age.total_seconds() > 3 * _HEARTBEAT_SECONDS)
+                       and age.total_seconds() > 3 * call.heartbeat)
         if alone or never_began:
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
     if not alone:
         optuna.storages.fail_stale_trials(study)
 
+    def number_waiting() -> int:
+        return sum(trial.user_attrs.get("key") in plan for trial in _trials(study, "WAITING"))
+
     held = {_key_held_by(trial) for trial in study.get_trials(deepcopy=False)}
     missing = [key for key in plan if key not in held]
-    for key in missing[:max(0, _QUEUE_LENGTH - len(_trials(study, "WAITING")))]:
+    for key in missing[:max(0, _QUEUE_LENGTH - number_waiting())]:
         _enqueue(study, call, key, plan[key])
-    return sum(trial.user_attrs.get("key") in plan for trial in _trials(study, "WAITING"))
+    return number_waiting()
 
 
 def _enqueue(study: Any, call: _SweepCall, key: str, draws: dict[str, Any]) -> None:
@@ -3453,7 +3464,7 @@ def _run_next_in_queue(call: _SweepCall, data: Dataset, location: str) -> None:
             del os.environ[name]
         os.environ.update(call.environment, WORKBOOK_REPORTS=str(call.folder))
     with _quiet_optuna():
-        study = _open_study(location, call.study_name, call.goal, call.token)
+        study = _open_study(location, call.study_name, call.goal, call.heartbeat, call.token)
         if not _trials(study, "WAITING"):
             return
         if call.method == "bayes":
@@ -3616,17 +3627,25 @@ def _wandb_run(call: _SweepCall, config: dict[str, Any] | None) -> Iterator[Any]
         yield run
 
 
-def _run_online(sweep: dict[str, Any], call: _SweepCall, data: Dataset, count: int) -> pd.DataFrame:
-    """The same sweep on W&B's server, with an agent in this process."""
+def _run_online(sweep: dict[str, Any], call: _SweepCall, data: Dataset, count: int,
+                address: Any) -> pd.DataFrame:
+    """The same sweep on W&B's server, with an agent in this process.
+
+    address : of a sweep that was begun elsewhere; None: begin it
+    """
     import wandb
 
+    if address is not None and not re.fullmatch(r"[^/:]+/[^/:]+/[^/:]+", str(address)):
+        raise ValueError("storage must be the address of a sweep on W&B's server with "
+                         f"WANDB_MODE=online, ENTITY/PROJECT/ID; got {address!r}")
     if not (wandb.api.api_key and _reachable(wandb.setup().settings.base_url)):
         raise ConnectionError("WANDB_MODE=online needs `wandb login` and W&B's server; unset it to "
                               "sweep on this machine (upload later with `wandb sync`)")
     rows: list[dict[str, Any]] = []
-    sweep = json.loads(json.dumps(sweep, default=list))  # a range as W&B knows it, as a list
-    sweep_id = wandb.sweep(sweep, project=call.project)
-    wandb.agent(sweep_id, lambda: rows.append(_logged_run(call, None, data)),
+    if address is None:
+        sweep = json.loads(json.dumps(sweep, default=list))  # a range as W&B knows it, as a list
+        address = wandb.sweep(sweep, project=call.project)
+    wandb.agent(address, lambda: rows.append(_logged_run(call, None, data)),
                 project=call.project, count=count)
     return pd.DataFrame(rows)
 

@@ -18,7 +18,6 @@ import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pandas as pd
@@ -126,7 +125,8 @@ train, begun = helpers.train_config, []
 
 def note(what, config):
     with open(f"{folder}/{name}.txt", "a") as file:
-        file.write(json.dumps([what, helpers.run_name(config)]) + "\\n")
+        name_in_the_table = helpers.run_name({k: v for k, v in config.items() if k != "seed"})
+        file.write(json.dumps([what, name_in_the_table]) + "\\n")
 
 def train_config(config, data, on_epoch=None, **options):
     begun.append(config)
@@ -135,7 +135,7 @@ def train_config(config, data, on_epoch=None, **options):
     def watched(row):
         if len(begun) == int(dies_at):
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(5 if len(begun) == int(slow_at) and row["epoch"] == 1 else 0.1)
+        time.sleep(5 if len(begun) == int(slow_at) and row["epoch"] == 1 else 0.2)
         return on_epoch(row)
 
     result = train(config, data, on_epoch=watched, **options)
@@ -146,7 +146,7 @@ helpers.train_config = train_config
 Path(folder, f"{name}.ready").touch()
 while not Path(folder, "go").exists():
     time.sleep(0.01)
-table = go(sweep(method), 8, storage=storage)
+table = go(sweep(method), 10, storage=storage)
 table.to_json(f"{folder}/{name}.json", orient="records")
 """
 
@@ -190,42 +190,37 @@ class Lab:
             process.wait()
 
 
-@pytest.fixture(params=["random", "bayes"])
-def lab(request: Any, storage: str, tmp_path: Path) -> Iterator[Lab]:
-    machines = Lab(tmp_path, storage, request.param)
-    yield machines
-    machines.stop()
-
-
-def test_two_processes_run_every_configuration_exactly_once(lab: Lab) -> None:
-    """They come to an empty database at the same moment. One run takes longer than the time after
-    which a silent worker is taken for dead: the other machine waits for it."""
-    first, second = lab.start("first", slow_at=2), lab.start("second")
-    lab.go()
-    assert first.wait(120) == 0 and second.wait(120) == 0
-    assert len(lab.noted("finished", "first")) > 0 < len(lab.noted("finished", "second"))
-    assert sorted(lab.noted("finished")) == sorted(lab.noted("begun"))
-    assert len(set(lab.noted("finished"))) == len(lab.noted("finished")) == 8
-    tables = [lab.table(name) for name in lab.machines]
-    pd.testing.assert_frame_equal(*tables)
-    if lab.method == "random":
-        alone = go(sweep("random"), 8)
-        assert list(tables[0]["name"]) == list(alone["name"])
-        same_results(tables[0], alone)
-
-
-def test_the_run_of_a_killed_process_is_taken_over(lab: Lab) -> None:
-    killed, other = lab.start("killed", dies_at=2), lab.start("other")
-    lab.go()
-    assert killed.wait(120) == -signal.SIGKILL
-    assert other.wait(120) == 0
-    (lost,) = collections.Counter(lab.noted("begun")) - collections.Counter(lab.noted("finished"))
-    assert len(lab.noted("finished")) == len(set(lab.noted("finished"))) == 8
-    if lab.method == "random":  # bayes may find another for its place
-        assert lost in lab.noted("finished", "other")
-        same_results(lab.table("other"), go(sweep("random"), 8))
-    table = lab.table("other")
-    assert len(table) == table["name"].nunique() == 8 and (table["state"] == "finished").all()
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_independent_processes_run_all_once_and_take_over_from_a_killed_one(
+    method: str, storage: str, tmp_path: Path
+) -> None:
+    """They come to an empty database at the same moment. The first run of one takes longer than the
+    time after which a silent worker is taken for dead; another is killed in its second run."""
+    lab = Lab(tmp_path, storage, method)
+    try:
+        lab.start("slow", slow_at=1)
+        lab.start("killed", dies_at=2)
+        if method == "random":
+            lab.start("third")
+        lab.go()
+        ended = {name: process.wait(120) for name, process in lab.machines.items()}
+    finally:
+        lab.stop()
+    assert ended.pop("killed") == -signal.SIGKILL and not any(ended.values())
+    runs = lab.noted("finished")
+    assert len(runs) == len(set(runs)) == 10  # each once, that of the killed process, too
+    assert all(lab.noted("finished", name) for name in ended)
+    (lost,) = collections.Counter(lab.noted("begun")) - collections.Counter(runs)
+    assert lost == lab.noted("begun", "killed")[1]
+    tables = [lab.table(name) for name in ended]
+    for table in tables:
+        assert sorted(table["name"]) == sorted(runs) and (table["state"] == "finished").all()
+        pd.testing.assert_frame_equal(table, tables[0])
+    if method == "random":  # bayes may find another configuration for the lost one's place
+        assert lost in runs
+        alone = go(sweep("random"), 10)
+        assert list(alone["name"]) == list(tables[0]["name"])
+        same_results(alone, tables[0])
 
 
 def test_a_process_killed_before_its_first_heartbeat_holds_nobody_up(storage: str) -> None:
@@ -235,10 +230,9 @@ def test_a_process_killed_before_its_first_heartbeat_holds_nobody_up(storage: st
         warnings.simplefilter("ignore")
         (summary,) = optuna.get_all_study_summaries(storage)
         study = optuna.load_study(study_name=summary.study_name, storage=storage)
-        call_before = study.trials[0].user_attrs["row"]["key"]
-        plan = helpers._plan(a_call(summary.study_name), 2)
-        (key,) = plan.keys() - {call_before}
-        helpers._enqueue(study, a_call(summary.study_name), key, plan[key])
+        call = a_call(summary.study_name)
+        (key, draws) = list(helpers._plan(call, 2).items())[1]
+        helpers._enqueue(study, call, key, draws)
         study.ask()  # and here it was killed
     table = go(sweep(), 2, storage=storage)
     assert len(table) == 2 and (table["state"] == "finished").all()

@@ -17,6 +17,7 @@ import traceback
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -386,6 +387,7 @@ TAKEN = [
     ("activation", {"values": helpers.ACTIVATIONS.keys()}, set(helpers.ACTIVATIONS)),
     (np.str_("activation"), {"value": np.str_("relu")}, {"relu"}),
     ("learning_rate", {"value": np.float64(0.25)}, {0.25}),
+    ("learning_rate", {"values": [Fraction(1, 4), np.float64(0.5)]}, {0.25, 0.5}),
 ]
 EXPECTED = {"hidden_size": {16, 32, 48}, "weight_decay": {0.0, 0.1, 0.2, 0.3}}
 
@@ -1106,11 +1108,29 @@ def test_online_the_agent_brings_the_configurations(server, reports, tmp_path, m
     assert [b"run0" in run for run in runs] != [b"run1" in run for run in runs]
 
 
-def test_online_takes_neither_storage_nor_workers(monkeypatch, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("fresh_wandb")
+def test_online_a_second_machine_takes_runs_from_the_sweep_that_the_first_began(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
     monkeypatch.setenv("WANDB_MODE", "online")
-    for options in ({"storage": tmp_path / "mine"}, {"workers": 2}):
-        with pytest.raises(ValueError, match="storage and workers.*WANDB_MODE=online"):
-            go(sweep(), 1, **options)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    asked = []
+    monkeypatch.setattr(wandb, "sweep", lambda *_, **__: pytest.fail("it begins a sweep"))
+    monkeypatch.setattr(wandb, "agent", lambda sweep_id, function, **_: asked.append(sweep_id))
+    assert len(go(sweep(), 1, storage="lab/digits/a1b2c3")) == 0
+    assert asked == ["lab/digits/a1b2c3"]
+
+
+def test_online_takes_no_other_storage_and_no_workers(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    for storage in (tmp_path / "mine", "sweeps.journal", "postgresql://host/sweeps", ""):
+        with pytest.raises(ValueError, match="storage.*WANDB_MODE=online.*ENTITY/PROJECT/ID"):
+            go(sweep(), 1, storage=storage)
+    with pytest.raises(ValueError, match="workers.*WANDB_MODE=online"):
+        go(sweep(), 1, workers=2)
 
 
 @pytest.mark.usefixtures("fresh_wandb")
@@ -1153,6 +1173,7 @@ BAD_PARAMETERS = [
     ("hidden_size", {"values": range(0, 9)}, ["min", "0"]),
     ("hidden_size", {"min": 8, "max": 4}, ["min must be less than max"]),
     ("hidden_size", {"min": True, "max": 4}, ["min", "True"]),
+    ("learning_rate", {"min": 0, "max": 1}, ["its min gives 0 (int_uniform)"]),
     ("learning_rate", {"min": 0.1, "max": 0.1}, ["min must be less than max"]),
     ("learning_rate", {"min": 0.1, "max": float("inf")}, ["max", "inf"]),
     ("learning_rate", {"min": "0.1", "max": 1}, ["min", "str"]),
