@@ -54,7 +54,9 @@ def after_backpropagation(patch: Patch, change: Callable[[Network, Array, float]
     """Change the gradient after each backpropagation; change gets network, x and weight decay."""
     original = Network._backpropagate
 
-    def backpropagate(self: Network, x: Array, y: Array, weight_decay: float) -> float:
+    def backpropagate(
+        self: Network, x: Array, y: Array, weight_decay: float, sample_weight: object = None
+    ) -> float:
         loss = original(self, x, y, weight_decay)
         change(self, x, weight_decay)
         return loss
@@ -169,7 +171,9 @@ def relus_slope_is_one_at_zero(patch: Patch) -> None:
 def delta_goes_through_updated_weights(patch: Patch) -> None:
     original = Network._backpropagate
 
-    def backpropagate(self: Network, x: Array, y: Array, weight_decay: float) -> float:
+    def backpropagate(
+        self: Network, x: Array, y: Array, weight_decay: float, sample_weight: object = None
+    ) -> float:
         loss = original(self, x, y, weight_decay)
         inputs, zs = [x], []
         for layer, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -303,7 +307,7 @@ def decay_on_biases_too(patch: Patch) -> None:
 def decay_that_is_never_used(patch: Patch) -> None:
     original = Network._backpropagate
     patch.setattr(
-        Network, "_backpropagate", lambda self, x, y, weight_decay: original(self, x, y, 0.0)
+        Network, "_backpropagate", lambda self, x, y, weight_decay, *rest: original(self, x, y, 0.0)
     )
 
 
@@ -322,7 +326,9 @@ def decay_twice(patch: Patch) -> None:
 def the_callers_x_is_changed(patch: Patch) -> None:
     original = Network._backpropagate
 
-    def backpropagate(self: Network, x: Array, y: Array, weight_decay: float) -> float:
+    def backpropagate(
+        self: Network, x: Array, y: Array, weight_decay: float, sample_weight: object = None
+    ) -> float:
         x -= x.mean()
         return original(self, x, y, weight_decay)
 
@@ -356,7 +362,7 @@ def epoch_in_order(patch: Patch, new_order: Callable[[Array, int], Array]) -> No
     """Train each epoch in another order than the one that was drawn."""
     original = helpers._train_epoch
 
-    def train_epoch(network, optimizer, x, y, batch_size, weight_decay, order, last_finite):
+    def train_epoch(network, optimizer, x, y, batch_size, weight_decay, order, last_finite, *rest):
         order = new_order(order, batch_size)
         return original(network, optimizer, x, y, batch_size, weight_decay, order, last_finite)
 
@@ -384,7 +390,7 @@ def the_last_batch_is_dropped(patch: Patch) -> None:
 def batches_are_not_weighted_by_their_size(patch: Patch) -> None:
     original = helpers._train_epoch
 
-    def train_epoch(network, optimizer, x, y, batch_size, weight_decay, order, last_finite):
+    def train_epoch(network, optimizer, x, y, batch_size, weight_decay, order, last_finite, *rest):
         batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         each = [
             original(network, optimizer, x, y, batch_size, weight_decay, batch, last_finite)
