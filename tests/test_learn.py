@@ -448,6 +448,8 @@ def test_blank_and_filled_notebooks_run_from_top_to_bottom(tmp_path):
     for name in ("checks.py", "exercises.py", "helpers.py"):
         shutil.copy(project / name, tmp_path)
     (tmp_path / "reports").mkdir()
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci" / "workbook.py").touch()  # by which the set-up cell knows the project
     folder = tmp_path / "notebooks"
     finished_notebooks(folder, exercises.CATALOGUE)
     assert learn.learn(folder) == 0

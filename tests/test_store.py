@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 import helpers
 import store
@@ -176,6 +177,7 @@ def test_train_many_reads_what_is_there_and_trains_the_rest(folder: Path, capsys
 
 @pytest.mark.slow
 def test_what_worker_processes_train_is_kept_and_own_entries_reach_them(folder: Path) -> None:
+    get_reusable_executor().shutdown(wait=True)  # workers keep the environment they began with
     configs = [{**CONFIG, "seed": seed} for seed in range(2)]
     for _ in range(2):
         train_many(configs, small(), workers=2, progress=False)

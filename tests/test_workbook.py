@@ -448,6 +448,9 @@ _ = train_config(config, load_data('digits'), networks=False)"""
 def committable(empty: Path, there: Path) -> Iterator[Path]:
     """A copy in which outputs may be committed, as the data and PyTorch are there."""
     (empty / ".ci" / "torch.py").touch()
+    command = empty / ".ci" / "workbook.py"  # the covering sample needs data that are real
+    text = command.read_text(encoding="utf-8")
+    command.write_text(text.replace("    store.record_covering_sample()\n", ""), encoding="utf-8")
     commit(empty)
     yield empty
 
