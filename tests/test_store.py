@@ -160,6 +160,16 @@ def test_whoever_may_stop_and_wants_the_network_gets_that_epochs_network() -> No
     assert np.array_equal(network.parameters, expected.parameters)
 
 
+def test_a_fresh_run_keeps_the_longest_of_what_it_trained(
+        folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBOOK_FRESH", "1")
+    train_config({**CONFIG, "epochs": 4}, small(), networks=False)
+    train_config({**CONFIG, "epochs": 2}, small(), networks=False)
+    monkeypatch.delenv("WORKBOOK_FRESH")
+    _, history = train_config({**CONFIG, "epochs": 4}, small(), networks=False)
+    assert history.attrs["recorded"] and len(history) == 4
+
+
 def test_train_many_reads_what_is_there_and_trains_the_rest(folder: Path, capsys) -> None:
     data = small()
     configs = [{**CONFIG, "seed": seed} for seed in range(3)]
