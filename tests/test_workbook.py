@@ -427,7 +427,9 @@ def test_a_run_that_is_stopped_ends_at_once(empty: Path, there: Path) -> None:
     for name in ("01_a.ipynb", "02_b.ipynb", "03_c.ipynb"):
         save(empty, name, "import time; time.sleep(600)")
     command = [sys.executable, ".ci/workbook.py", "run"]
-    run = subprocess.Popen(command, cwd=empty, stdout=subprocess.PIPE, text=True)
+    # A shell's background jobs ignore the signal, and what they start inherits that.
+    run = subprocess.Popen(command, cwd=empty, stdout=subprocess.PIPE, text=True,
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     for line in iter(run.stdout.readline, ""):
         if line.startswith("01_a begins"):
             break
