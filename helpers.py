@@ -2217,7 +2217,8 @@ def _keep_locally(folder: Path, key: str, entry: dict, network: Network | None) 
     """Write a training to the local store; a folder that cannot be written keeps nothing."""
     kept = _read_local(folder / "store", key)
     longer = kept is not None and len(kept.rows) > len(entry["rows"])
-    if longer and _is_fresh():  # then one of an earlier day may not stay; one of these bits may
+    if kept is not None and longer and _is_fresh():
+        # then one of an earlier day may not stay; one of these bits may
         longer = all(old["train_loss"] == new["train_loss"]
                      for old, new in zip(kept.rows, entry["rows"], strict=False))
     text = json.dumps(entry, default=lambda value: value.item())  # NumPy's numbers
